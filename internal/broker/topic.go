@@ -1,0 +1,115 @@
+package broker
+
+import (
+	"context"
+
+	"waybill/internal/record"
+)
+
+// TopicSpec describes a topic to create.
+type TopicSpec struct {
+	Name              string
+	Partitions        int32             // -1: the broker's default (num.partitions)
+	ReplicationFactor int16             // -1: the broker's default
+	Configs           map[string]string // topic configs by Kafka's names
+}
+
+// Topic is an immutable view of a topic.
+type Topic struct {
+	ID         [16]byte // Kafka's topic id
+	Name       string
+	Configs    map[string]string // those that were set; defaults are not in it
+	Partitions []*Partition      // by partition number
+}
+
+// CreateTopic makes a topic; it can be used by everyone when CreateTopic
+// returns. Exists when there is one.
+func (b *Broker) CreateTopic(ctx context.Context, t TopicSpec, validateOnly bool) (*Topic, error) {
+	panic("broker")
+}
+
+// DeleteTopic deletes a topic and all that it holds.
+func (b *Broker) DeleteTopic(ctx context.Context, name string) error { panic("broker") }
+
+// AddPartitions raises a topic's number of partitions to total.
+func (b *Broker) AddPartitions(ctx context.Context, name string, total int32, validateOnly bool) error {
+	panic("broker")
+}
+
+// AlterTopic replaces a topic's set configs.
+func (b *Broker) AlterTopic(ctx context.Context, name string, configs map[string]string) error {
+	panic("broker")
+}
+
+// Topics lists all topics in the order of their names.
+func (b *Broker) Topics() []*Topic { panic("broker") }
+
+// Topic finds a topic by name.
+func (b *Broker) Topic(name string) (*Topic, bool) { panic("broker") }
+
+// TopicByID finds a topic by its id.
+func (b *Broker) TopicByID(id [16]byte) (*Topic, bool) { panic("broker") }
+
+// NewProducerID returns a producer id that was never handed out before, also
+// across restarts.
+func (b *Broker) NewProducerID(ctx context.Context) (int64, error) { panic("broker") }
+
+// Partition is one partition of a topic: one log. Safe for concurrent use.
+type Partition struct{}
+
+// AppendResult is what became of an appended batch.
+type AppendResult struct {
+	Base     record.Offset // offset of the batch's first record
+	LogStart record.Offset
+	Time     int64 // log append time in ms, -1 when the topic keeps the producer's
+	Err      error // an *Error with its Kafka Code, or nil: durable
+}
+
+// Appender hears what became of its appends; called from a shard, must not block.
+type Appender interface {
+	Appended(tag int, r AppendResult)
+}
+
+// Append adds one record batch (magic 2), given byte for byte as the producer
+// sent it and already checked by the caller (length, CRC, record count). It
+// belongs to the broker from now on. to hears of it once it is committed, or refused.
+func (p *Partition) Append(batch []byte, to Appender, tag int) { panic("broker") }
+
+// ReadResult is a stretch of a partition.
+type ReadResult struct {
+	HighWatermark record.Offset
+	LastStable    record.Offset
+	LogStart      record.Offset
+	Batches       [][]byte // whole record batches; the first one holds the offset asked for. Shared: read only
+}
+
+// Read returns batches from off on, only committed ones, at least one when there is any
+// and then no more than maxBytes. OutOfRange when off is below the log start or
+// beyond the high watermark. It may read the disk.
+func (p *Partition) Read(off record.Offset, maxBytes int) (ReadResult, error) { panic("broker") }
+
+// Offsets returns the log start and the high watermark.
+func (p *Partition) Offsets() (start, high record.Offset) { panic("broker") }
+
+// Epoch returns the current leader epoch.
+func (p *Partition) Epoch() int32 { panic("broker") }
+
+// EndOfEpoch returns the largest leader epoch not above epoch, and the offset
+// at which it ended (KIP-101); -1, -1 when none is known.
+func (p *Partition) EndOfEpoch(epoch int32) (int32, record.Offset) { panic("broker") }
+
+// OffsetAtTime returns the first offset whose record has a timestamp at or after ms, and
+// that timestamp; ok is false when there is none.
+func (p *Partition) OffsetAtTime(ms int64) (off record.Offset, timestamp int64, ok bool, err error) {
+	panic("broker")
+}
+
+// MaxTimestamp returns the largest timestamp and its offset (ListOffsets -3).
+func (p *Partition) MaxTimestamp() (off record.Offset, timestamp int64, ok bool, err error) {
+	panic("broker")
+}
+
+// Watch has c signalled (without blocking, once) when the high watermark
+// passes off; it signals at once when it already has. Unwatch forgets c.
+func (p *Partition) Watch(off record.Offset, c chan<- struct{}) { panic("broker") }
+func (p *Partition) Unwatch(c chan<- struct{})                  { panic("broker") }

@@ -1,0 +1,4 @@
+package record
+
+// Table is an AMQP field table.
+type Table map[string]any

@@ -1,0 +1,52 @@
+// Package vfs is the file system that storage is written against: the
+// operating system's in production, a crashable one in memory in tests.
+package vfs
+
+import (
+	"errors"
+	"io"
+	"os"
+)
+
+// ErrLocked is returned by [FS.Lock] when another process holds the lock.
+var ErrLocked = errors.New("vfs: locked by another process")
+
+// File is an open file. WriteAt and ReadAt are safe for concurrent use.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	// Sync makes the file's contents and size durable (fsync).
+	Sync() error
+	// SyncData makes written contents durable, without metadata that a later
+	// read does not need (fdatasync).
+	SyncData() error
+	Truncate(size int64) error
+	Size() (int64, error)
+	Name() string
+}
+
+// FS is a file system. Paths are slash-separated. A created, renamed or
+// removed name is durable only after SyncDir of its directory.
+type FS interface {
+	// Create makes an empty file and opens it for reading and writing; it
+	// fails with [os.ErrExist] when the name is taken.
+	Create(name string) (File, error)
+	// Open opens an existing file for reading and writing.
+	Open(name string) (File, error)
+	// OpenRead opens an existing file for reading.
+	OpenRead(name string) (File, error)
+	Remove(name string) error
+	Rename(from, to string) error
+	MkdirAll(dir string) error
+	// List returns the names in dir, sorted.
+	List(dir string) ([]string, error)
+	Stat(name string) (os.FileInfo, error)
+	SyncDir(dir string) error
+	// Lock takes an exclusive lock on name, creating it when absent, until the
+	// returned Closer is closed or the process ends; [ErrLocked] when taken.
+	Lock(name string) (io.Closer, error)
+	// Free returns the bytes that an unprivileged writer can still allocate
+	// below dir, and the size of that file system.
+	Free(dir string) (free, total uint64, err error)
+}
