@@ -1,0 +1,134 @@
+package vfs
+
+import (
+	"errors"
+	"io"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// What the broker stores is for its own user alone.
+const (
+	filePerm = 0o600
+	dirPerm  = 0o700
+)
+
+// OS is the operating system's file system. Names are those of the process:
+// relative ones begin at its working directory.
+type OS struct{}
+
+var _ FS = OS{}
+
+func (OS) Create(name string) (File, error) {
+	return openOS(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+}
+
+func (OS) Open(name string) (File, error) { return openOS(name, os.O_RDWR) }
+
+func (OS) OpenRead(name string) (File, error) { return openOS(name, os.O_RDONLY) }
+
+func openOS(name string, flag int) (File, error) {
+	f, err := os.OpenFile(name, flag, filePerm)
+	if err != nil {
+		return nil, err // not f: a nil *os.File in a File is not nil
+	}
+	return osFile{f}, nil
+}
+
+func (OS) Remove(name string) error { return os.Remove(name) }
+
+func (OS) Rename(from, to string) error { return os.Rename(from, to) }
+
+func (OS) MkdirAll(dir string) error { return os.MkdirAll(dir, dirPerm) }
+
+func (OS) List(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir) // sorted
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, nil
+}
+
+func (OS) Stat(name string) (os.FileInfo, error) { return os.Stat(name) }
+
+func (OS) SyncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// Lock uses flock, which the kernel drops when the process ends, however it ends.
+func (OS) Lock(name string) (io.Closer, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, filePerm)
+	if err != nil {
+		return nil, err
+	}
+	err = control(f, "flock", func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
+	if err == nil {
+		return f, nil
+	}
+	f.Close()
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, &os.PathError{Op: "lock", Path: name, Err: ErrLocked}
+	}
+	return nil, err
+}
+
+func (OS) Free(dir string) (free, total uint64, err error) {
+	var st unix.Statfs_t
+	for {
+		if err = unix.Statfs(dir, &st); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		return 0, 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	block := uint64(st.Bsize)
+	return uint64(st.Bavail) * block, uint64(st.Blocks) * block, nil
+}
+
+// osFile adds to os.File what it lacks of [File].
+type osFile struct{ *os.File }
+
+func (f osFile) SyncData() error { return control(f.File, "fdatasync", fdatasync) }
+
+func (f osFile) Size() (int64, error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return fi.Size(), nil
+}
+
+// control calls fn with the file's descriptor, which stays open meanwhile, and
+// repeats it when a signal interrupts it.
+func control(f *os.File, op string, fn func(fd int) error) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = conn.Control(func(fd uintptr) {
+		for {
+			if failed = fn(int(fd)); failed != unix.EINTR {
+				return
+			}
+		}
+	})
+	if err == nil {
+		err = failed
+	}
+	if err != nil {
+		return &os.PathError{Op: op, Path: f.Name(), Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,8 @@
+//go:build unix && !linux
+
+package vfs
+
+import "golang.org/x/sys/unix"
+
+// fdatasync is a full fsync where the system offers nothing cheaper.
+func fdatasync(fd int) error { return unix.Fsync(fd) }
