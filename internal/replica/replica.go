@@ -1,6 +1,35 @@
 // Package replica hosts many raft groups on one node: it proposes, persists,
 // commits and applies for each of them, and drives them from one shard per
-// core.
+// core. The consensus itself is go.etcd.io/raft.
+//
+// # The promise
+//
+// A machine's Apply sees an entry only when it is committed: fsynced on a
+// majority of the group's voters, this one included when it leads. Everything
+// that answers a client does so from Apply.
+//
+// # Threads and locks
+//
+// A group belongs to one shard for life. All that touches it happens on the
+// shard's goroutine: raft, the machine, the group's fields. Others talk to a
+// group by posting to its shard's inbox, which the shard's mutex guards; that and the host's map of
+// groups (Host.mu) are the only locks, they are never held together, and no
+// call leaves the package under either.
+//
+// # One turn of a shard
+//
+// A shard takes its whole inbox, hands every item to its group, and then
+// advances each group that was touched:
+//
+//	Build → propose → Ready → storage.Append … (the WAL syncs, meanwhile the inbox fills)
+//	AppendDone → step raft's responses → Ready → Apply → the next Build
+//
+// While an append of a group is in flight, nothing more is built for it, so
+// what arrives meanwhile becomes one entry, or a few: batches grow with the
+// load and with the latency of the disk, without a timer.
+//
+// The turn is a function of the time and the inbox alone; the goroutine around
+// it is the only thing that knows real clocks.
 package replica
 
 import (
@@ -8,7 +37,6 @@ import (
 	"time"
 
 	"waybill/internal/record"
-	"waybill/internal/storage"
 )
 
 var (
@@ -19,6 +47,8 @@ var (
 	ErrUnknown = errors.New("replica: outcome unknown, leadership was lost")
 	// ErrRemoved: the group was removed from this node.
 	ErrRemoved = errors.New("replica: group removed")
+	// ErrClosed: the host is closed.
+	ErrClosed = errors.New("replica: host closed")
 )
 
 // Entry is a committed entry.
@@ -44,9 +74,10 @@ type Machine interface {
 	// Lead tells that this replica now leads in term, and that all entries of
 	// earlier terms are applied. Proposals may be built from now on.
 	Lead(term uint64)
-	// Follow tells that it leads no longer, or that the group was removed
-	// (reason is ErrNotLeader or ErrRemoved): every proposal that was built but
-	// not applied is answered with ErrUnknown, the others with reason.
+	// Follow tells that it leads no longer, or that the group was removed or the
+	// host closed (reason is ErrNotLeader, ErrRemoved or ErrClosed): every
+	// proposal that was built but not applied is answered with ErrUnknown, the
+	// others with reason.
 	Follow(reason error)
 
 	// Handle takes one event that was posted to the group.
@@ -60,33 +91,3 @@ type Machine interface {
 	// Timer is called when the time given to Group.SetTimer has come.
 	Timer(now time.Time)
 }
-
-// Host runs the raft groups of a node.
-type Host struct{}
-
-// Group is one raft group on this node.
-type Group struct{}
-
-// ID names the group and its log.
-func (g *Group) ID() record.LogID { panic("replica") }
-
-// Log is where the group's committed entries can be read.
-func (g *Group) Log() *storage.Log { panic("replica") }
-
-// Post hands an event to the machine's Handle, on the group's shard, in the
-// order of the calls. It never blocks and may be called from any goroutine,
-// the shard's own included. Events posted after the group's removal are dropped
-// after Follow(ErrRemoved), so a poster must be ready for the machine to answer it there.
-func (g *Group) Post(event any) { panic("replica") }
-
-// SetTimer asks for one call of Timer at or shortly after t; it replaces the
-// previous request; the zero time cancels. Only from the group's shard.
-func (g *Group) SetTimer(t time.Time) { panic("replica") }
-
-// Open starts the group with that id: it restores the machine from the log's checkpoint, and then
-// applies what the log holds. voters are the replica ids of a group that has
-// no state yet.
-func (h *Host) Open(id record.LogID, m Machine) (*Group, error) { panic("replica") }
-
-// Remove stops the group and deletes its log. Only after the catalog says so.
-func (h *Host) Remove(id record.LogID) { panic("replica") }

@@ -1,0 +1,150 @@
+package replica
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"waybill/internal/record"
+	"waybill/internal/storage"
+)
+
+// Config configures a Host. The zero value of an optional field means its
+// default.
+type Config struct {
+	Store     *storage.Store
+	ReplicaID uint64 // of this node, in every group that it is a member of; not 0
+
+	Shards     int              // default GOMAXPROCS
+	Now        func() time.Time // default time.Now
+	Logger     *slog.Logger     // default slog.Default
+	Registerer prometheus.Registerer
+}
+
+// Host runs the raft groups of a node.
+type Host struct {
+	cfg     Config
+	metrics *metrics
+	shards  []*shard
+
+	mu     sync.Mutex // guards groups and closed
+	groups map[record.LogID]*Group
+	closed bool
+}
+
+// NewHost starts the shards of a host without groups.
+func NewHost(cfg Config) *Host {
+	if cfg.Shards <= 0 {
+		cfg.Shards = runtime.GOMAXPROCS(0)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	h := &Host{cfg: cfg, metrics: newMetrics(cfg.Registerer), groups: map[record.LogID]*Group{}}
+	for range cfg.Shards {
+		s := newShard(cfg.Now, h.metrics)
+		h.shards = append(h.shards, s)
+		go s.run()
+	}
+	return h
+}
+
+// Open starts the group with that id: it restores the machine from the log's
+// checkpoint, and then applies what the log holds. voters are the replica ids
+// of a group that has no state yet. A group whose only voter is this replica
+// elects itself at once.
+//
+// Open reads the machine's state before it returns, so an error names a
+// damaged log or a snapshot that cannot be read.
+func (h *Host) Open(id record.LogID, voters []uint64, m Machine) (*Group, error) {
+	g, err := newGroup(h, id, voters, m)
+	if err != nil {
+		return nil, fmt.Errorf("replica: open group %d: %w", id, err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, ErrClosed
+	}
+	if h.groups[id] != nil {
+		panic(fmt.Sprintf("replica: group %d is open already", id))
+	}
+	h.groups[id] = g
+	g.shard.post(item{group: g, kind: itemStart})
+	return g, nil
+}
+
+// Remove stops the group and deletes its log. The catalog must have said so:
+// a removed group's id is never used again.
+func (h *Host) Remove(id record.LogID) {
+	h.mu.Lock()
+	g := h.groups[id]
+	delete(h.groups, id)
+	h.mu.Unlock()
+	// The deletion reaches the store before the caller's own state, which no
+	// longer names the group, can reach a checkpoint.
+	h.cfg.Store.Delete(id)
+	if g != nil {
+		g.shard.post(item{group: g, kind: itemStop, event: ErrRemoved})
+	}
+}
+
+// Checkpoint returns the state of a group for the store's flusher; ok is false
+// when the group is not open.
+func (h *Host) Checkpoint(id record.LogID) (c storage.Checkpoint, ok bool) {
+	h.mu.Lock()
+	g := h.groups[id]
+	h.mu.Unlock()
+	if g == nil {
+		return storage.Checkpoint{}, false
+	}
+	answer := make(chan *storage.Checkpoint, 1)
+	if !g.shard.post(item{group: g, kind: itemCheckpoint, event: answer}) {
+		return storage.Checkpoint{}, false
+	}
+	select {
+	case c := <-answer:
+		if c == nil {
+			return storage.Checkpoint{}, false
+		}
+		return *c, true
+	case <-g.shard.stopped:
+		return storage.Checkpoint{}, false
+	}
+}
+
+// Groups returns the number of open groups, and how many of them have a leader
+// here.
+func (h *Host) Groups() (open, leading int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, g := range h.groups {
+		if g.leads.Load() {
+			leading++
+		}
+	}
+	return len(h.groups), leading
+}
+
+// Close gives up all groups (Follow with ErrClosed) and stops the shards. What
+// is in flight to the store is still written, but nobody is answered.
+func (h *Host) Close() {
+	h.mu.Lock()
+	h.closed = true
+	groups := h.groups
+	h.groups = map[record.LogID]*Group{}
+	h.mu.Unlock()
+	for _, g := range groups {
+		g.shard.post(item{group: g, kind: itemStop, event: ErrClosed})
+	}
+	for _, s := range h.shards {
+		s.stop()
+	}
+}
