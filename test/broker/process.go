@@ -1,0 +1,51 @@
+package brokertest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"testing"
+)
+
+// FreeAddr returns a loopback address that nobody listens on. Its port is
+// below those that the system gives to outgoing connections, so that it is
+// still free when a broker is restarted.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	var last error
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000))
+		l, err := net.Listen("tcp", addr)
+		if err == nil {
+			l.Close()
+			return addr
+		}
+		last = err
+	}
+	t.Fatalf("brokertest: no free port: %v", last)
+	return ""
+}
+
+// tail keeps the last max bytes written to it, and up to as many before.
+type tail struct {
+	max int
+	mu  sync.Mutex
+	buf []byte
+}
+
+func (w *tail) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.buf = append(w.buf, p...)
+	if len(w.buf) > 2*w.max {
+		w.buf = append(w.buf[:0], w.buf[len(w.buf)-w.max:]...)
+	}
+	return len(p), nil
+}
+
+func (w *tail) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return string(w.buf)
+}
