@@ -1,7 +1,204 @@
 // Package broker holds the protocol-neutral verbs: publish, append, fetch,
 // subscribe, settle, declare. It routes, and gives every queue, partition and
 // coordinator its raft group.
+//
+// # What exists
+//
+// The catalog, itself a raft group, says what exists. The directory hosts it and keeps
+// the registries in step with it: virtual hosts with their exchanges and
+// queues, topics with their partitions. Registries are changed only by
+// the directory, on the catalog's shard, and are read from everywhere as
+// immutable snapshots, without a lock.
+//
+// # Promises
+//
+//   - A verb with a context returns nil only when what it changed is durable.
+//   - Publisher.Published(tag, nil) and an AppendResult without error are called only
+//     from Apply of the entry that carries the message: it is committed, and fsynced.
+//   - What lives in memory (queues that are exclusive or not durable) is confirmed when it
+//     is in memory, as its client asked.
 package broker
 
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"waybill/internal/catalog"
+	"waybill/internal/replica"
+	"waybill/internal/storage"
+)
+
+// Config configures a Broker. The zero value of an optional field means its
+// default.
+type Config struct {
+	Store *storage.Store
+	Host  *replica.Host
+	Node  uint64 // replica id of this node
+
+	DefaultPartitions int32 // of a topic that is created without a number, 1
+	Coordinators      int   // number of coordinator logs of a new cluster, 4
+	Groups            GroupConfig
+
+	// InFlightBytes bounds the messages that are published but not durable
+	// yet, 64 MiB; publishing waits beyond it.
+	InFlightBytes int64
+
+	Now        func() time.Time // default time.Now
+	Logger     *slog.Logger     // default slog.Default
+	Registerer prometheus.Registerer
+}
+
 // Broker is the protocol-neutral core of a node.
-type Broker struct{}
+type Broker struct {
+	cfg       Config
+	host      *replica.Host
+	log       *slog.Logger
+	directory *directory
+	budget    *budget
+	alarm     alarm
+	metrics   *metrics
+
+	vhosts cowMap[*vhost]
+	topics topicRegistry
+
+	coordinators []*Coordinator // set before Open returns
+	producerIDs  idBlock
+	sessions     atomic.Uint64 // the last session's id
+	started      time.Time
+}
+
+// Open starts the catalog, and then everything that it names. It returns when
+// every group that can be led from here is led. A log that is damaged is held offline and
+// named in the log; the others are served.
+func Open(ctx context.Context, cfg Config) (*Broker, error) {
+	if cfg.DefaultPartitions <= 0 {
+		cfg.DefaultPartitions = 1
+	}
+	if cfg.Coordinators <= 0 {
+		cfg.Coordinators = 4
+	}
+	if cfg.InFlightBytes <= 0 {
+		cfg.InFlightBytes = 64 << 20
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	b := &Broker{
+		cfg:     cfg,
+		host:    cfg.Host,
+		log:     cfg.Logger,
+		budget:  newBudget(cfg.InFlightBytes),
+		metrics: newMetrics(cfg.Registerer),
+		started: cfg.Now(),
+	}
+	b.alarm.init()
+	b.directory = newDirectory(b)
+	if err := b.directory.open(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.host.Led(ctx); err != nil {
+		return nil, fmt.Errorf("broker: waiting for leaders: %w", err)
+	}
+	return b, nil
+}
+
+// Close releases everyone who waits in a verb. The host is closed by its owner.
+func (b *Broker) Close() {
+	b.budget.close()
+	b.alarm.close()
+	b.directory.close()
+}
+
+// ClusterID is the random id that the cluster got when it was founded.
+func (b *Broker) ClusterID() string { return b.directory.clusterID.Load().(string) }
+
+// Started is when the broker was opened.
+func (b *Broker) Started() time.Time { return b.started }
+
+// change proposes a command to the catalog and waits until it is durable and
+// followed.
+func (b *Broker) change(ctx context.Context, cmd *catalog.Command) (catalog.Result, error) {
+	r, err := b.directory.propose(ctx, cmd)
+	if err != nil {
+		return r, err
+	}
+	if r.Err != nil {
+		return r, catalogError(r.Err)
+	}
+	return r, nil
+}
+
+// catalogError turns a refusal of the catalog into one for the client.
+func catalogError(e *catalog.Error) *Error {
+	kinds := map[catalog.Kind]Kind{
+		catalog.NotFound:     NotFound,
+		catalog.Exists:       Exists,
+		catalog.Inequivalent: PreconditionFailed,
+		catalog.InUse:        PreconditionFailed,
+		catalog.Locked:       ResourceLocked,
+		catalog.Refused:      AccessRefused,
+		catalog.Invalid:      Invalid,
+	}
+	kind, ok := kinds[e.Kind]
+	if !ok {
+		panic(fmt.Sprintf("broker: catalog error of unknown kind %d: %s", e.Kind, e.Text))
+	}
+	return &Error{Kind: kind, Text: e.Text}
+}
+
+// unavailable words an error of the node for a client.
+func unavailable(doing string, err error) *Error {
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return errorf(Unavailable, "%s: no answer in time; it may still happen, look before you repeat it", doing)
+	case errors.Is(err, replica.ErrUnknown):
+		return errorf(Unavailable, "%s: the leader changed; it may or may not have happened, look before you repeat it", doing)
+	default:
+		return errorf(Unavailable, "%s: not possible at the moment (%v), try again", doing, err)
+	}
+}
+
+// randomText returns n random characters that are safe in a name.
+func randomText(n int) string {
+	text := rand.Text()
+	for len(text) < n {
+		text += rand.Text()
+	}
+	return text[:n]
+}
+
+// idBlock hands out ids from blocks that were reserved in the catalog.
+type idBlock struct {
+	mu        sync.Mutex // held while a block is reserved
+	next, end int64
+}
+
+const idBlockSize = 1000
+
+// NewProducerID returns a producer id that was never handed out before, also
+// across restarts.
+func (b *Broker) NewProducerID(ctx context.Context) (int64, error) {
+	p := &b.producerIDs
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.next == p.end {
+		r, err := b.change(ctx, &catalog.Command{ReserveIDs: &catalog.ReserveIDs{Count: idBlockSize}})
+		if err != nil {
+			return 0, err
+		}
+		p.next, p.end = r.FirstID, r.FirstID+idBlockSize
+	}
+	p.next++
+	return p.next - 1, nil
+}

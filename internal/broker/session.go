@@ -2,24 +2,68 @@ package broker
 
 import (
 	"context"
+	"strings"
+	"sync"
 
+	"waybill/internal/catalog"
 	"waybill/internal/record"
 )
 
 // DefaultVHost is the virtual host that every broker has.
-const DefaultVHost = "/"
+const DefaultVHost = catalog.DefaultVHost
 
 // Session is the seat of one AMQP connection in a virtual host: it owns the
 // connection's exclusive queues. Its methods are safe for concurrent use.
 // Those with a context wait until what they changed is durable.
-type Session struct{}
+type Session struct {
+	b     *Broker
+	vhost *vhost
+	id    uint64 // owner of exclusive queues in the catalog
+
+	routers sync.Pool // of *router
+
+	mu        sync.Mutex // guards exclusive
+	exclusive map[string]record.LogID
+}
 
 // OpenSession opens a session; NotFound when there is no such virtual host.
-func (b *Broker) OpenSession(vhost string) (*Session, error) { panic("broker") }
+func (b *Broker) OpenSession(vhost string) (*Session, error) {
+	v, ok := b.vhosts.get(vhost)
+	if !ok {
+		return nil, errorf(NotFound, "vhost '%s' not found", vhost)
+	}
+	return &Session{
+		b:         b,
+		vhost:     v,
+		id:        b.sessions.Add(1),
+		routers:   sync.Pool{New: func() any { return new(router) }},
+		exclusive: map[string]record.LogID{},
+	}, nil
+}
 
-// Close deletes the session's exclusive queues. The subscriptions are closed before, by
-// whoever opened them.
-func (s *Session) Close() { panic("broker") }
+// VHost is the name of the session's virtual host.
+func (s *Session) VHost() string { return s.vhost.name }
+
+// Close deletes the session's exclusive queues, and waits for it within ctx:
+// another connection may declare the same names right afterwards. The
+// subscriptions are closed before, by whoever opened them.
+func (s *Session) Close(ctx context.Context) {
+	s.mu.Lock()
+	names := s.exclusive
+	s.exclusive = nil
+	s.mu.Unlock()
+	var wait sync.WaitGroup
+	for name, log := range names {
+		wait.Go(func() {
+			cmd := &catalog.Command{DeleteQueue: &catalog.DeleteQueue{VHost: s.vhost.name, Name: name, Log: log}}
+			if _, err := s.b.change(ctx, cmd); err != nil {
+				s.b.log.Warn("an exclusive queue outlives its connection until the node starts again",
+					"queue", name, "vhost", s.vhost.name, "error", err)
+			}
+		})
+	}
+	wait.Wait()
+}
 
 // ExchangeSpec describes an exchange.
 type ExchangeSpec struct {
@@ -33,14 +77,50 @@ type ExchangeSpec struct {
 
 // DeclareExchange makes the exchange, or checks that it exists with the same
 // properties (PreconditionFailed when not).
-func (s *Session) DeclareExchange(ctx context.Context, x ExchangeSpec) error { panic("broker") }
+func (s *Session) DeclareExchange(ctx context.Context, x ExchangeSpec) error {
+	if newTable(x.Type) == nil {
+		return errorf(Invalid, "unknown exchange type '%s': use direct, fanout, topic or headers", x.Type)
+	}
+	args, err := catalog.EncodeArgs(x.Args)
+	if err != nil {
+		return errorf(Invalid, "invalid arguments for exchange '%s' in vhost '%s': %v", x.Name, s.vhost.name, err)
+	}
+	want := catalog.Exchange{
+		Name: x.Name, Type: x.Type, Durable: x.Durable, AutoDelete: x.AutoDelete, Internal: x.Internal,
+		Args: args, Node: s.home(x.Durable),
+	}
+	if have, ok := s.vhost.exchanges.get(x.Name); ok {
+		if e := catalog.SameExchange(s.vhost.name, &have.spec, &want); e != nil {
+			return catalogError(e)
+		}
+		return nil
+	}
+	_, err = s.b.change(ctx, &catalog.Command{DeclareExchange: &catalog.DeclareExchange{VHost: s.vhost.name, Exchange: want}})
+	return err
+}
+
+// home is the node that something lives and dies with; 0 when it is replicated.
+func (s *Session) home(replicated bool) uint64 {
+	if replicated {
+		return 0
+	}
+	return s.b.cfg.Node
+}
 
 // CheckExchange is the passive declaration: NotFound when there is none.
-func (s *Session) CheckExchange(name string) error { panic("broker") }
+func (s *Session) CheckExchange(name string) error {
+	if _, ok := s.vhost.exchanges.get(name); !ok {
+		return s.vhost.noExchange(name)
+	}
+	return nil
+}
 
 // DeleteExchange deletes an exchange; one that does not exist is no error.
 func (s *Session) DeleteExchange(ctx context.Context, name string, ifUnused bool) error {
-	panic("broker")
+	_, err := s.b.change(ctx, &catalog.Command{DeleteExchange: &catalog.DeleteExchange{
+		VHost: s.vhost.name, Name: name, IfUnused: ifUnused,
+	}})
+	return err
 }
 
 // QueueSpec describes a queue. An empty Name asks for a generated one.
@@ -62,21 +142,122 @@ type QueueStatus struct {
 // DeclareQueue makes the queue, or checks that it exists with the same
 // properties.
 func (s *Session) DeclareQueue(ctx context.Context, q QueueSpec) (QueueStatus, error) {
-	panic("broker")
+	want, err := s.queueSpec(q)
+	if err != nil {
+		return QueueStatus{}, err
+	}
+	if have, ok := s.vhost.queues.get(want.Name); ok {
+		if e := catalog.SameQueue(s.vhost.name, &have.spec, want); e != nil {
+			return QueueStatus{}, catalogError(e)
+		}
+		return have.status(ctx)
+	}
+	if strings.HasPrefix(q.Name, "amq.") {
+		return QueueStatus{}, errorf(AccessRefused, "queue name '%s' contains reserved prefix 'amq.*'", q.Name)
+	}
+	cmd := &catalog.Command{DeclareQueue: &catalog.DeclareQueue{VHost: s.vhost.name, Queue: *want}}
+	if _, err := s.b.change(ctx, cmd); err != nil {
+		return QueueStatus{}, err
+	}
+	made, ok := s.vhost.queues.get(want.Name)
+	if !ok {
+		return QueueStatus{}, s.vhost.noQueue(want.Name) // deleted at once by another connection
+	}
+	if q.Exclusive {
+		s.own(want.Name, made.spec.Log)
+	}
+	return made.status(ctx)
+}
+
+// queueSpec checks a declaration and gives it the form of the catalog.
+func (s *Session) queueSpec(q QueueSpec) (*catalog.Queue, error) {
+	if q.Name == "" {
+		q.Name = "amq.gen-" + randomText(22)
+	}
+	if err := checkQueueArgs(q.Name, s.vhost.name, q.Args); err != nil {
+		return nil, err
+	}
+	args, err := catalog.EncodeArgs(q.Args)
+	if err != nil {
+		return nil, errorf(Invalid, "invalid arguments for queue '%s' in vhost '%s': %v", q.Name, s.vhost.name, err)
+	}
+	spec := &catalog.Queue{Name: q.Name, Durable: q.Durable, Exclusive: q.Exclusive, AutoDelete: q.AutoDelete, Args: args}
+	spec.Node = s.home(spec.Replicated())
+	if q.Exclusive {
+		spec.Owner = s.id
+	}
+	return spec, nil
+}
+
+// own notes an exclusive queue, to be deleted with the session.
+func (s *Session) own(name string, log record.LogID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.exclusive != nil {
+		s.exclusive[name] = log
+	}
+}
+
+// queue finds a queue that the session may use.
+func (s *Session) queue(name string) (*Queue, error) {
+	q, ok := s.vhost.queues.get(name)
+	if !ok {
+		return nil, s.vhost.noQueue(name)
+	}
+	if e := catalog.Owned(s.vhost.name, &q.spec, s.id); e != nil {
+		return nil, catalogError(e)
+	}
+	return q, nil
 }
 
 // CheckQueue is the passive declaration.
 func (s *Session) CheckQueue(ctx context.Context, name string) (QueueStatus, error) {
-	panic("broker")
+	q, err := s.queue(name)
+	if err != nil {
+		return QueueStatus{}, err
+	}
+	return q.status(ctx)
 }
 
 // PurgeQueue drops all ready messages and returns their number.
-func (s *Session) PurgeQueue(ctx context.Context, name string) (int, error) { panic("broker") }
+func (s *Session) PurgeQueue(ctx context.Context, name string) (int, error) {
+	q, err := s.queue(name)
+	if err != nil {
+		return 0, err
+	}
+	return q.purge(ctx)
+}
 
 // DeleteQueue deletes a queue with its bindings and returns the number of its
 // ready messages; a queue that does not exist is no error.
 func (s *Session) DeleteQueue(ctx context.Context, name string, ifUnused, ifEmpty bool) (int, error) {
-	panic("broker")
+	if _, ok := s.vhost.queues.get(name); !ok {
+		return 0, nil
+	}
+	q, err := s.queue(name)
+	if err != nil {
+		return 0, err
+	}
+	n, err := q.prepareDelete(ctx, ifUnused, ifEmpty)
+	if err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	delete(s.exclusive, name)
+	s.mu.Unlock()
+	_, err = s.b.change(ctx, &catalog.Command{DeleteQueue: q.deletion()})
+	return n, err
+}
+
+// deletion is the catalog command that deletes exactly this queue.
+func (q *Queue) deletion() *catalog.DeleteQueue {
+	return &catalog.DeleteQueue{VHost: q.vhost.name, Name: q.spec.Name, Log: q.spec.Log}
+}
+
+// expire deletes the queue because its rules say so (auto-delete, x-expires).
+// It does not wait, and may be called from a shard.
+func (q *Queue) expire() {
+	q.vhost.b.directory.send(&catalog.Command{DeleteQueue: q.deletion()})
 }
 
 // Binding routes from the exchange Source to a queue, or to an exchange.
@@ -89,110 +270,51 @@ type Binding struct {
 }
 
 // Bind adds a binding; one that exists is no error.
-func (s *Session) Bind(ctx context.Context, b Binding) error { panic("broker") }
+func (s *Session) Bind(ctx context.Context, b Binding) error {
+	cb, err := s.binding(b)
+	if err != nil {
+		return err
+	}
+	_, err = s.b.change(ctx, &catalog.Command{Bind: &catalog.Bind{VHost: s.vhost.name, Binding: *cb}})
+	return err
+}
 
 // Unbind removes a binding; one that does not exist is no error.
-func (s *Session) Unbind(ctx context.Context, b Binding) error { panic("broker") }
-
-// Publication is one message on its way in.
-type Publication struct {
-	Exchange   string
-	RoutingKey string
-	ExtraKeys  []string            // of the headers CC and BCC
-	Headers    func() record.Table // the message's headers table, decoded on demand
-	Stored     []byte              // the message, encoded with record.Message.Append; owned by the broker from now on
+func (s *Session) Unbind(ctx context.Context, b Binding) error {
+	cb, err := s.binding(b)
+	if err != nil {
+		return err
+	}
+	_, err = s.b.change(ctx, &catalog.Command{Unbind: &catalog.Unbind{VHost: s.vhost.name, Binding: *cb}})
+	return err
 }
 
-// Publisher hears what became of its publications. Published is called once for
-// each Publish that was routed, from a shard; it must not block. A nil error
-// means that every queue that the message was routed to has it, durably where
-// the queue is durable; otherwise at least one of them has not (nack).
-type Publisher interface {
-	Published(tag uint64, err error)
+func (s *Session) binding(b Binding) (*catalog.Binding, error) {
+	if !b.ToExchange {
+		if _, err := s.queue(b.Destination); err != nil {
+			return nil, err
+		}
+	}
+	cb := &catalog.Binding{Source: b.Source, Destination: b.Destination, ToExchange: b.ToExchange, Key: b.Key}
+	if len(b.Args) > 0 {
+		if err := checkMatch(b.Args); err != nil {
+			return nil, err
+		}
+		args, err := b.Args.Append(nil)
+		if err != nil {
+			return nil, errorf(Invalid, "invalid arguments for a binding to '%s' in vhost '%s': %v", b.Destination, s.vhost.name, err)
+		}
+		cb.Args = args
+	}
+	return cb, nil
 }
-
-// Publish routes p to queues. It returns how many queues the message is routed to; with 0
-// the Publisher hears nothing more. The error is the client's mistake
-// (NotFound: no such exchange). to may be nil. Publish blocks while the node
-// holds too many bytes that are not durable yet: that is the back-pressure on a
-// publishing connection.
-func (s *Session) Publish(p *Publication, to Publisher, tag uint64) (queues int, err error) {
-	panic("broker")
-}
-
-// Delivery is one message on its way out. The message's bytes are shared:
-// read only, and valid for as long as they are referenced.
-type Delivery struct {
-	Offset      record.Offset
-	Redelivered bool
-	Message     record.Message
-}
-
-// Sink is where a subscription's messages go. Its methods are called from a
-// shard and must not block.
-type Sink interface {
-	// Take reserves room (prefetch window, output buffer) for one message whose stored form has
-	// size bytes. When it answers false the subscription pauses until Resume.
-	Take(s *Subscription, size int) bool
-	// Deliver hands over a message for which Take answered true.
-	Deliver(s *Subscription, d *Delivery)
-	// Cancelled tells that the subscription ended from the broker's side,
-	// because its queue is gone; what it held unsettled is gone with it.
-	Cancelled(s *Subscription)
-}
-
-// SubscribeOptions say what to subscribe to, and how.
-type SubscribeOptions struct {
-	Queue     string
-	Tag       string // the consumer tag, for listings
-	NoAck     bool   // a delivered message counts as settled
-	Exclusive bool   // refuse when there are other consumers, and keep others out
-	Priority  int    // x-priority
-	Pull      bool   // deliver only on Get (basic.get); not counted as a consumer
-	Args      record.Table
-}
-
-// Subscription is a consumer of one queue, and the holder of what it was
-// delivered and has not settled. Its methods are safe for concurrent use and do not wait.
-type Subscription struct{}
 
 // Subscribe adds a consumer. Deliveries may begin before it returns. opened,
 // when not nil, is called on the queue's shard before the first delivery.
 func (s *Session) Subscribe(ctx context.Context, o SubscribeOptions, sink Sink, opened func(*Subscription)) (*Subscription, error) {
-	panic("broker")
+	q, err := s.queue(o.Queue)
+	if err != nil {
+		return nil, err
+	}
+	return q.subscribe(ctx, o, sink, opened)
 }
-
-// Get takes one message from the queue of a Pull subscription; ok is false
-// when none is ready. remaining is the number of ready messages after it. Take is not asked.
-func (s *Subscription) Get(ctx context.Context) (d *Delivery, remaining int, ok bool, err error) {
-	panic("broker")
-}
-
-// Resume tells that the sink has room again.
-func (s *Subscription) Resume() { panic("broker") }
-
-// Outcome is what a consumer decided about a message.
-type Outcome uint8
-
-const (
-	Accept  Outcome = iota // done: remove it
-	Requeue                // put it back, to be delivered again
-	Discard                // dead-letter or drop it
-)
-
-// Settle decides about delivered messages, in the order of the calls. offsets
-// belongs to the broker from now on. done, when not nil, is called once it is durable
-// (for Requeue: once the messages are ready again), from a shard.
-func (s *Subscription) Settle(o Outcome, offsets []record.Offset, done func(error)) {
-	panic("broker")
-}
-
-// Recover requeues everything that the subscription holds unsettled.
-func (s *Subscription) Recover(done func(error)) { panic("broker") }
-
-// Cancel ends deliveries; what is unsettled stays with the subscription. done
-// is called on the shard, after the last Deliver.
-func (s *Subscription) Cancel(done func()) { panic("broker") }
-
-// Close ends the subscription and requeues what is unsettled.
-func (s *Subscription) Close() { panic("broker") }

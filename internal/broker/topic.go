@@ -2,8 +2,9 @@ package broker
 
 import (
 	"context"
+	"crypto/rand"
 
-	"waybill/internal/record"
+	"waybill/internal/catalog"
 )
 
 // TopicSpec describes a topic to create.
@@ -22,94 +23,112 @@ type Topic struct {
 	Partitions []*Partition      // by partition number
 }
 
+// nodes is the number of nodes that replicas can be placed on.
+const nodes = 1
+
 // CreateTopic makes a topic; it can be used by everyone when CreateTopic
 // returns. Exists when there is one.
 func (b *Broker) CreateTopic(ctx context.Context, t TopicSpec, validateOnly bool) (*Topic, error) {
-	panic("broker")
+	if t.Partitions == -1 {
+		t.Partitions = b.cfg.DefaultPartitions
+	}
+	switch {
+	case t.Partitions < 1:
+		return nil, &Error{Kind: Invalid, Code: codeInvalidPartitions, Text: "a topic has at least one partition"}
+	case t.ReplicationFactor < -1 || t.ReplicationFactor == 0:
+		return nil, &Error{Kind: Invalid, Code: codeInvalidReplicationFactor, Text: "the replication factor is at least 1"}
+	case t.ReplicationFactor > nodes:
+		e := errorf(Invalid, "a replication factor of %d needs as many nodes, there is %d", t.ReplicationFactor, nodes)
+		e.Code = codeInvalidReplicationFactor
+		return nil, e
+	}
+	if _, ok := b.Topic(t.Name); ok {
+		return nil, errorf(Exists, "topic '%s' already exists", t.Name)
+	}
+	if validateOnly {
+		return &Topic{Name: t.Name, Configs: t.Configs, Partitions: make([]*Partition, t.Partitions)}, nil
+	}
+	cmd := &catalog.CreateTopic{Name: t.Name, Partitions: t.Partitions, Configs: t.Configs}
+	rand.Read(cmd.ID[:]) // never fails
+	if _, err := b.change(ctx, &catalog.Command{CreateTopic: cmd}); err != nil {
+		return nil, err
+	}
+	topic, ok := b.Topic(t.Name)
+	if !ok {
+		return nil, errorf(NotFound, "topic '%s' was deleted right after it was created", t.Name)
+	}
+	return topic, nil
 }
 
+// Kafka error codes that tell more than a Kind.
+const (
+	codeInvalidPartitions        = 37
+	codeInvalidReplicationFactor = 38
+)
+
 // DeleteTopic deletes a topic and all that it holds.
-func (b *Broker) DeleteTopic(ctx context.Context, name string) error { panic("broker") }
+func (b *Broker) DeleteTopic(ctx context.Context, name string) error {
+	_, err := b.change(ctx, &catalog.Command{DeleteTopic: &catalog.DeleteTopic{Name: name}})
+	return err
+}
 
 // AddPartitions raises a topic's number of partitions to total.
 func (b *Broker) AddPartitions(ctx context.Context, name string, total int32, validateOnly bool) error {
-	panic("broker")
+	if validateOnly {
+		t, ok := b.Topic(name)
+		switch {
+		case !ok:
+			return errorf(NotFound, "topic '%s' does not exist", name)
+		case int(total) <= len(t.Partitions):
+			return errorf(Invalid, "topic '%s' has %d partitions; their number can only be raised", name, len(t.Partitions))
+		}
+		return nil
+	}
+	_, err := b.change(ctx, &catalog.Command{AddPartitions: &catalog.AddPartitions{Name: name, Total: total}})
+	return err
 }
 
 // AlterTopic replaces a topic's set configs.
 func (b *Broker) AlterTopic(ctx context.Context, name string, configs map[string]string) error {
-	panic("broker")
+	_, err := b.change(ctx, &catalog.Command{AlterTopic: &catalog.AlterTopic{Name: name, Configs: configs}})
+	return err
 }
 
 // Topics lists all topics in the order of their names.
-func (b *Broker) Topics() []*Topic { panic("broker") }
+func (b *Broker) Topics() []*Topic { return b.topics.byName.values() }
 
 // Topic finds a topic by name.
-func (b *Broker) Topic(name string) (*Topic, bool) { panic("broker") }
+func (b *Broker) Topic(name string) (*Topic, bool) { return b.topics.byName.get(name) }
 
 // TopicByID finds a topic by its id.
-func (b *Broker) TopicByID(id [16]byte) (*Topic, bool) { panic("broker") }
+func (b *Broker) TopicByID(id [16]byte) (*Topic, bool) { return b.topics.byID.get(string(id[:])) }
 
-// NewProducerID returns a producer id that was never handed out before, also
-// across restarts.
-func (b *Broker) NewProducerID(ctx context.Context) (int64, error) { panic("broker") }
-
-// Partition is one partition of a topic: one log. Safe for concurrent use.
-type Partition struct{}
-
-// AppendResult is what became of an appended batch.
-type AppendResult struct {
-	Base     record.Offset // offset of the batch's first record
-	LogStart record.Offset
-	Time     int64 // log append time in ms, -1 when the topic keeps the producer's
-	Err      error // an *Error with its Kafka Code, or nil: durable
+// topicRegistry holds the topics; the directory changes it.
+type topicRegistry struct {
+	byName, byID cowMap[*Topic]
 }
 
-// Appender hears what became of its appends; called from a shard, must not block.
-type Appender interface {
-	Appended(tag int, r AppendResult)
+// followTopic makes the registry follow a change of a topic.
+func (b *Broker) followTopic(t *catalog.Topic, gone bool) {
+	old, _ := b.topics.byName.get(t.Name)
+	if gone {
+		b.topics.byName.delete(t.Name)
+		b.topics.byID.delete(string(t.ID[:]))
+		for _, p := range old.Partitions {
+			p.remove()
+		}
+		return
+	}
+	topic := &Topic{ID: t.ID, Name: t.Name, Configs: t.Configs}
+	if old != nil {
+		topic.Partitions = append(topic.Partitions, old.Partitions...)
+		for _, p := range old.Partitions {
+			p.configure(t.Configs)
+		}
+	}
+	for n := len(topic.Partitions); n < len(t.Partitions); n++ {
+		topic.Partitions = append(topic.Partitions, newPartition(b, t.Name, int32(n), t.Partitions[n], t.Configs))
+	}
+	b.topics.byName.set(t.Name, topic)
+	b.topics.byID.set(string(t.ID[:]), topic)
 }
-
-// Append adds one record batch (magic 2), given byte for byte as the producer
-// sent it and already checked by the caller (length, CRC, record count). It
-// belongs to the broker from now on. to hears of it once it is committed, or refused.
-func (p *Partition) Append(batch []byte, to Appender, tag int) { panic("broker") }
-
-// ReadResult is a stretch of a partition.
-type ReadResult struct {
-	HighWatermark record.Offset
-	LastStable    record.Offset
-	LogStart      record.Offset
-	Batches       [][]byte // whole record batches; the first one holds the offset asked for. Shared: read only
-}
-
-// Read returns batches from off on, only committed ones, at least one when there is any
-// and then no more than maxBytes. OutOfRange when off is below the log start or
-// beyond the high watermark. It may read the disk.
-func (p *Partition) Read(off record.Offset, maxBytes int) (ReadResult, error) { panic("broker") }
-
-// Offsets returns the log start and the high watermark.
-func (p *Partition) Offsets() (start, high record.Offset) { panic("broker") }
-
-// Epoch returns the current leader epoch.
-func (p *Partition) Epoch() int32 { panic("broker") }
-
-// EndOfEpoch returns the largest leader epoch not above epoch, and the offset
-// at which it ended (KIP-101); -1, -1 when none is known.
-func (p *Partition) EndOfEpoch(epoch int32) (int32, record.Offset) { panic("broker") }
-
-// OffsetAtTime returns the first offset whose record has a timestamp at or after ms, and
-// that timestamp; ok is false when there is none.
-func (p *Partition) OffsetAtTime(ms int64) (off record.Offset, timestamp int64, ok bool, err error) {
-	panic("broker")
-}
-
-// MaxTimestamp returns the largest timestamp and its offset (ListOffsets -3).
-func (p *Partition) MaxTimestamp() (off record.Offset, timestamp int64, ok bool, err error) {
-	panic("broker")
-}
-
-// Watch has c signalled (without blocking, once) when the high watermark
-// passes off; it signals at once when it already has. Unwatch forgets c.
-func (p *Partition) Watch(off record.Offset, c chan<- struct{}) { panic("broker") }
-func (p *Partition) Unwatch(c chan<- struct{})                  { panic("broker") }

@@ -113,6 +113,10 @@ func (g *Group) Log() *storage.Log { return g.log }
 // the earlier terms.
 func (g *Group) Leads() bool { return g.leads.Load() }
 
+// Start applies what the log holds and takes part in the group from now on. A
+// group whose only voter is this replica elects itself at once.
+func (g *Group) Start() { g.shard.post(item{group: g, kind: itemStart}) }
+
 // Post hands an event to the machine's Handle, on the group's shard, in the
 // order of the calls. It never blocks and may be called from any goroutine,
 // the shard's own included. It returns false when the host is closed; an event
@@ -146,8 +150,7 @@ func (g *Group) handle(it *item) {
 	case itemStop:
 		g.shard.timers.set(g, time.Time{})
 		g.stopped = true
-		g.leads.Store(false)
-		g.machine.Follow(it.event.(error))
+		g.follow(it.event.(error))
 	case itemCheckpoint:
 		it.event.(chan *storage.Checkpoint) <- g.checkpoint()
 	}
@@ -198,8 +201,7 @@ func (g *Group) propose() {
 // process does what one Ready asks for.
 func (g *Group) process(rd raft.Ready) {
 	if rd.SoftState != nil && rd.RaftState != raft.StateLeader && g.leads.Load() {
-		g.leads.Store(false)
-		g.machine.Follow(ErrNotLeader)
+		g.follow(ErrNotLeader)
 	}
 	for _, m := range rd.Messages {
 		switch m.GetTo() {
@@ -285,6 +287,14 @@ func (g *Group) termBegan(term uint64) {
 	if st.RaftState != raft.StateLeader || st.HardState.GetTerm() != term || g.leads.Load() {
 		return
 	}
-	g.leads.Store(true)
 	g.machine.Lead(term)
+	g.leads.Store(true)
+	g.host.count(1)
+}
+
+func (g *Group) follow(reason error) {
+	if g.leads.Swap(false) {
+		g.host.count(-1)
+	}
+	g.machine.Follow(reason)
 }

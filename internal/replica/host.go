@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -31,9 +32,11 @@ type Host struct {
 	metrics *metrics
 	shards  []*shard
 
-	mu     sync.Mutex // guards groups and closed
-	groups map[record.LogID]*Group
-	closed bool
+	mu      sync.Mutex // guards the rest
+	groups  map[record.LogID]*Group
+	closed  bool
+	leading int           // number of groups led here
+	allLed  chan struct{} // closed, and replaced, when all groups are led
 }
 
 // NewHost starts the shards of a host without groups.
@@ -47,7 +50,7 @@ func NewHost(cfg Config) *Host {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	h := &Host{cfg: cfg, metrics: newMetrics(cfg.Registerer), groups: map[record.LogID]*Group{}}
+	h := &Host{cfg: cfg, metrics: newMetrics(cfg.Registerer), groups: map[record.LogID]*Group{}, allLed: make(chan struct{})}
 	for range cfg.Shards {
 		s := newShard(cfg.Now, h.metrics)
 		h.shards = append(h.shards, s)
@@ -56,13 +59,10 @@ func NewHost(cfg Config) *Host {
 	return h
 }
 
-// Open starts the group with that id: it restores the machine from the log's
-// checkpoint, and then applies what the log holds. voters are the replica ids
-// of a group that has no state yet. A group whose only voter is this replica
-// elects itself at once.
-//
-// Open reads the machine's state before it returns, so an error names a
-// damaged log or a snapshot that cannot be read.
+// Open prepares the group with that id and restores its machine from the
+// log's checkpoint; an error names a damaged log or a snapshot that cannot be
+// read. voters are the replica ids of a group that has no state yet. The
+// machine is called from the group's shard once Group.Start was called.
 func (h *Host) Open(id record.LogID, voters []uint64, m Machine) (*Group, error) {
 	g, err := newGroup(h, id, voters, m)
 	if err != nil {
@@ -77,7 +77,6 @@ func (h *Host) Open(id record.LogID, voters []uint64, m Machine) (*Group, error)
 		panic(fmt.Sprintf("replica: group %d is open already", id))
 	}
 	h.groups[id] = g
-	g.shard.post(item{group: g, kind: itemStart})
 	return g, nil
 }
 
@@ -91,6 +90,7 @@ func (h *Host) Remove(id record.LogID) {
 	// The deletion reaches the store before the caller's own state, which no
 	// longer names the group, can reach a checkpoint.
 	h.cfg.Store.Delete(id)
+	h.count(0)
 	if g != nil {
 		g.shard.post(item{group: g, kind: itemStop, event: ErrRemoved})
 	}
@@ -120,17 +120,39 @@ func (h *Host) Checkpoint(id record.LogID) (c storage.Checkpoint, ok bool) {
 	}
 }
 
-// Groups returns the number of open groups, and how many of them have a leader
-// here.
+// Groups returns the number of open groups, and how many of them are led here.
 func (h *Host) Groups() (open, leading int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, g := range h.groups {
-		if g.leads.Load() {
-			leading++
+	return len(h.groups), h.leading
+}
+
+// Led waits until every open group has a leader here.
+func (h *Host) Led(ctx context.Context) error {
+	for {
+		h.mu.Lock()
+		open, leading, changed := len(h.groups), h.leading, h.allLed
+		h.mu.Unlock()
+		if open == leading {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("replica: %d of %d groups have no leader: %w", open-leading, open, ctx.Err())
 		}
 	}
-	return len(h.groups), leading
+}
+
+// count notes that a group got its leader here (1) or lost it (-1).
+func (h *Host) count(delta int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.leading += delta
+	if h.leading == len(h.groups) {
+		close(h.allLed)
+		h.allLed = make(chan struct{})
+	}
 }
 
 // Close gives up all groups (Follow with ErrClosed) and stops the shards. What

@@ -1,0 +1,172 @@
+package catalog
+
+import (
+	"maps"
+	"slices"
+
+	"waybill/internal/record"
+)
+
+// Change is one thing that came into being, changed or vanished by a command.
+// Exactly one pointer is set. The changes of a command are in an order in
+// which they can be followed: a binding appears after its ends, and goes before them.
+type Change struct {
+	Gone        bool // it was deleted
+	VHost       string
+	Exchange    *Exchange
+	Queue       *Queue
+	Binding     *Binding
+	Topic       *Topic // as it is now
+	Coordinator record.LogID
+}
+
+// Result is the answer to a command.
+type Result struct {
+	Err     *Error   // nil: done
+	Changes []Change // what it changed, beyond what was so already
+	FirstID int64    // of ReserveIDs
+}
+
+// Apply carries out one command. It never fails half-way.
+func (c *Catalog) Apply(cmd *Command) Result {
+	switch {
+	case cmd.Start != nil:
+		return c.start(cmd.Start)
+	case cmd.DeclareExchange != nil:
+		return c.inVHost(cmd.DeclareExchange.VHost, func(v *VHost) Result {
+			return v.declareExchange(&cmd.DeclareExchange.Exchange)
+		})
+	case cmd.DeleteExchange != nil:
+		return c.inVHost(cmd.DeleteExchange.VHost, func(v *VHost) Result {
+			return v.deleteExchange(cmd.DeleteExchange.Name, cmd.DeleteExchange.IfUnused)
+		})
+	case cmd.DeclareQueue != nil:
+		return c.inVHost(cmd.DeclareQueue.VHost, func(v *VHost) Result {
+			return v.declareQueue(c, &cmd.DeclareQueue.Queue)
+		})
+	case cmd.DeleteQueue != nil:
+		return c.inVHost(cmd.DeleteQueue.VHost, func(v *VHost) Result {
+			return v.deleteQueue(cmd.DeleteQueue.Name, cmd.DeleteQueue.Log)
+		})
+	case cmd.Bind != nil:
+		return c.inVHost(cmd.Bind.VHost, func(v *VHost) Result { return v.bind(&cmd.Bind.Binding) })
+	case cmd.Unbind != nil:
+		return c.inVHost(cmd.Unbind.VHost, func(v *VHost) Result { return v.unbind(&cmd.Unbind.Binding) })
+	case cmd.CreateTopic != nil:
+		return c.createTopic(cmd.CreateTopic)
+	case cmd.DeleteTopic != nil:
+		return c.deleteTopic(cmd.DeleteTopic)
+	case cmd.AddPartitions != nil:
+		return c.addPartitions(cmd.AddPartitions)
+	case cmd.AlterTopic != nil:
+		return c.alterTopic(cmd.AlterTopic)
+	case cmd.ReserveIDs != nil:
+		first := c.nextProducer
+		c.nextProducer += max(cmd.ReserveIDs.Count, 0)
+		return Result{FirstID: first}
+	default:
+		return Result{Err: errorf(Invalid, "a catalog command of a newer version: upgrade this node")}
+	}
+}
+
+func (c *Catalog) inVHost(name string, do func(*VHost) Result) Result {
+	v := c.vhosts[name]
+	if v == nil {
+		return Result{Err: errorf(NotFound, "vhost '%s' not found", name)}
+	}
+	return do(v)
+}
+
+func (c *Catalog) start(s *Start) Result {
+	var r Result
+	if c.clusterID == "" {
+		c.clusterID = s.ClusterID
+		for range s.Coordinators {
+			c.coordinators = append(c.coordinators, c.newLog())
+			r.Changes = append(r.Changes, Change{Coordinator: c.coordinators[len(c.coordinators)-1]})
+		}
+		v := newVHost(DefaultVHost)
+		c.vhosts[v.name] = v
+		for _, x := range predeclared {
+			v.exchanges[x.Name] = &x
+			r.Changes = append(r.Changes, Change{VHost: v.name, Exchange: &x})
+		}
+	}
+	for _, name := range c.VHosts() {
+		r.Changes = append(r.Changes, c.vhosts[name].dropNode(s.Node)...)
+	}
+	return r
+}
+
+func (c *Catalog) createTopic(t *CreateTopic) Result {
+	if c.topics[t.Name] != nil {
+		return Result{Err: errorf(Exists, "topic '%s' already exists", t.Name)}
+	}
+	if t.Partitions < 1 {
+		return Result{Err: errorf(Invalid, "topic '%s': a topic has at least one partition, not %d", t.Name, t.Partitions)}
+	}
+	topic := &Topic{ID: t.ID, Name: t.Name, Configs: maps.Clone(t.Configs)}
+	for range t.Partitions {
+		topic.Partitions = append(topic.Partitions, c.newLog())
+	}
+	c.topics[t.Name] = topic
+	return Result{Changes: []Change{{Topic: topic}}}
+}
+
+func (c *Catalog) deleteTopic(t *DeleteTopic) Result {
+	topic := c.topics[t.Name]
+	if topic == nil {
+		return Result{Err: noTopic(t.Name)}
+	}
+	delete(c.topics, t.Name)
+	return Result{Changes: []Change{{Topic: topic, Gone: true}}}
+}
+
+// addPartitions and alterTopic replace the topic instead of changing it, so
+// that who holds the old one sees a consistent view.
+func (c *Catalog) addPartitions(t *AddPartitions) Result {
+	old := c.topics[t.Name]
+	switch {
+	case old == nil:
+		return Result{Err: noTopic(t.Name)}
+	case int(t.Total) <= len(old.Partitions):
+		return Result{Err: errorf(Invalid, "topic '%s' has %d partitions; their number can only be raised, not set to %d",
+			t.Name, len(old.Partitions), t.Total)}
+	}
+	topic := *old
+	topic.Partitions = slices.Clone(old.Partitions)
+	for len(topic.Partitions) < int(t.Total) {
+		topic.Partitions = append(topic.Partitions, c.newLog())
+	}
+	c.topics[t.Name] = &topic
+	return Result{Changes: []Change{{Topic: &topic}}}
+}
+
+func (c *Catalog) alterTopic(t *AlterTopic) Result {
+	old := c.topics[t.Name]
+	if old == nil {
+		return Result{Err: noTopic(t.Name)}
+	}
+	topic := *old
+	topic.Configs = maps.Clone(t.Configs)
+	c.topics[t.Name] = &topic
+	return Result{Changes: []Change{{Topic: &topic}}}
+}
+
+func noTopic(name string) *Error {
+	return errorf(NotFound, "topic '%s' does not exist", name)
+}
+
+// Logs lists the logs of what the change names.
+func (c *Change) Logs() []record.LogID {
+	switch {
+	case c.Coordinator != 0:
+		return []record.LogID{c.Coordinator}
+	case c.Queue != nil:
+		return []record.LogID{c.Queue.Log}
+	case c.Topic != nil:
+		return c.Topic.Partitions
+	default:
+		return nil
+	}
+}
