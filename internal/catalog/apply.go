@@ -98,12 +98,16 @@ func (c *Catalog) start(s *Start) Result {
 	return r
 }
 
+// MaxPartitions bounds the partitions of one topic, so that a number in a
+// request cannot take the node's memory.
+const MaxPartitions = 10_000
+
 func (c *Catalog) createTopic(t *CreateTopic) Result {
 	if c.topics[t.Name] != nil {
 		return Result{Err: errorf(Exists, "topic '%s' already exists", t.Name)}
 	}
-	if t.Partitions < 1 {
-		return Result{Err: errorf(Invalid, "topic '%s': a topic has at least one partition, not %d", t.Name, t.Partitions)}
+	if t.Partitions < 1 || t.Partitions > MaxPartitions {
+		return Result{Err: badCount(t.Name, t.Partitions)}
 	}
 	topic := &Topic{ID: t.ID, Name: t.Name, Configs: maps.Clone(t.Configs)}
 	for range t.Partitions {
@@ -129,6 +133,8 @@ func (c *Catalog) addPartitions(t *AddPartitions) Result {
 	switch {
 	case old == nil:
 		return Result{Err: noTopic(t.Name)}
+	case t.Total > MaxPartitions:
+		return Result{Err: badCount(t.Name, t.Total)}
 	case int(t.Total) <= len(old.Partitions):
 		return Result{Err: errorf(Invalid, "topic '%s' has %d partitions; their number can only be raised, not set to %d",
 			t.Name, len(old.Partitions), t.Total)}
@@ -151,6 +157,10 @@ func (c *Catalog) alterTopic(t *AlterTopic) Result {
 	topic.Configs = maps.Clone(t.Configs)
 	c.topics[t.Name] = &topic
 	return Result{Changes: []Change{{Topic: &topic}}}
+}
+
+func badCount(topic string, n int32) *Error {
+	return errorf(Invalid, "topic '%s': the number of partitions must be from 1 to %d, not %d", topic, MaxPartitions, n)
 }
 
 func noTopic(name string) *Error {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"waybill/internal/record"
 )
@@ -74,6 +75,9 @@ func (c *Catalog) Restore(snapshot []byte) error {
 	n.clusterID, n.nextLog, n.nextProducer, n.coordinators = im.ClusterID, im.NextLog, im.NextProducer, im.Coordinators
 	for _, vi := range im.VHosts {
 		v := newVHost(vi.Name)
+		if slices.Contains(vi.Exchanges, nil) || slices.Contains(vi.Queues, nil) || slices.Contains(vi.Bindings, nil) {
+			return fmt.Errorf("%w: an empty element in vhost '%s'", ErrSnapshot, vi.Name)
+		}
 		for _, x := range vi.Exchanges {
 			v.exchanges[x.Name] = x
 		}
@@ -86,6 +90,9 @@ func (c *Catalog) Restore(snapshot []byte) error {
 			}
 		}
 		n.vhosts[v.name] = v
+	}
+	if slices.Contains(im.Topics, nil) {
+		return fmt.Errorf("%w: an empty topic", ErrSnapshot)
 	}
 	for _, t := range im.Topics {
 		n.topics[t.Name] = t
