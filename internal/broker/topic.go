@@ -33,8 +33,10 @@ func (b *Broker) CreateTopic(ctx context.Context, t TopicSpec, validateOnly bool
 		t.Partitions = b.cfg.DefaultPartitions
 	}
 	switch {
-	case t.Partitions < 1:
-		return nil, &Error{Kind: Invalid, Code: codeInvalidPartitions, Text: "a topic has at least one partition"}
+	case t.Partitions < 1 || t.Partitions > catalog.MaxPartitions:
+		e := errorf(Invalid, "the number of partitions must be from 1 to %d, not %d", catalog.MaxPartitions, t.Partitions)
+		e.Code = codeInvalidPartitions
+		return nil, e
 	case t.ReplicationFactor < -1 || t.ReplicationFactor == 0:
 		return nil, &Error{Kind: Invalid, Code: codeInvalidReplicationFactor, Text: "the replication factor is at least 1"}
 	case t.ReplicationFactor > nodes:
