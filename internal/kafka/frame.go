@@ -1,0 +1,56 @@
+package kafka
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// firstPiece is how much room a frame gets before any of it has arrived.
+const firstPiece = 64 << 10
+
+// requestError is what is wrong with a request that gets no response: the
+// connection is closed.
+type requestError struct{ text string }
+
+func (e *requestError) Error() string { return e.text }
+
+func badRequest(format string, args ...any) error {
+	return &requestError{fmt.Sprintf(format, args...)}
+}
+
+// readFrame reads one request: a big-endian int32 length, and as many bytes as
+// it says. The result is not shared with br. io.EOF means that the
+// peer hung up between two frames.
+func readFrame(br *bufio.Reader, maxBytes int32) ([]byte, error) {
+	var prefix [4]byte
+	if _, err := io.ReadFull(br, prefix[:]); err != nil {
+		return nil, err
+	}
+	size := int32(binary.BigEndian.Uint32(prefix[:]))
+	if size < 0 || size > maxBytes {
+		return nil, badRequest("a request of %d bytes; the limit (socket.request.max.bytes) is %d", size, maxBytes)
+	}
+	frame := make([]byte, min(int(size), firstPiece))
+	for have := 0; ; {
+		n, err := io.ReadFull(br, frame[have:])
+		if err != nil {
+			return nil, fmt.Errorf("inside of a request: %w", noEOF(err))
+		}
+		if have += n; have == int(size) {
+			return frame, nil
+		}
+		more := make([]byte, min(int(size), 2*have))
+		copy(more, frame)
+		frame = more
+	}
+}
+
+// noEOF makes an end of input that is not between two frames an error.
+func noEOF(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

@@ -1,0 +1,94 @@
+// Package kafka serves Kafka clients: it speaks the Kafka protocol on a
+// listener and turns each request into verbs of package broker.
+//
+// # A connection
+//
+// Two goroutines serve a connection. The reader takes one request after the
+// other off the socket, decodes it and starts its handler; the writer sends the
+// responses in the order of the requests, as many at once as are ready. Between
+// them lies the connection's pipeline of requests that are not answered yet.
+// A handler is started on the reader and may answer later from any goroutine,
+// so several Produce requests of a connection are in flight together, and still
+// take effect in the order in which they were sent.
+//
+// # Adding an API
+//
+// An API key is one line in the table of api.go and one file named after the
+// key (00_produce.go). See handler for the three ways to answer.
+//
+// # What a client can make the broker hold
+//
+// A frame is at most MaxRequestBytes long and its buffer grows with the bytes
+// received, never with the length declared. The shape of a request is checked
+// before it is decoded (shape.go). At most maxPipeline requests of a connection
+// and inFlightBytes of all Produce requests wait for an answer; beyond that,
+// connections are not read. The bytes of Fetch responses come out of one budget.
+package kafka
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"waybill/internal/broker"
+)
+
+// Config configures a [Server].
+type Config struct {
+	Broker     *broker.Broker
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: metrics are kept but not registered
+
+	// AdvertisedHost and AdvertisedPort are what Metadata tells clients to
+	// connect to. With an empty host or port 0 a client is told the address
+	// at which it has reached this node.
+	AdvertisedHost string
+	AdvertisedPort int32
+
+	NodeID    int32 // 0 is allowed
+	ClusterID string
+
+	Settings
+}
+
+// Settings are the broker settings, by Kafka's names.
+type Settings struct {
+	NumPartitions            int32         // num.partitions
+	DefaultReplicationFactor int16         // default.replication.factor
+	AutoCreateTopics         bool          // auto.create.topics.enable
+	MaxRequestBytes          int32         // socket.request.max.bytes
+	FetchMaxBytes            int32         // fetch.max.bytes
+	MaxConnections           int           // max.connections
+	IdleTimeout              time.Duration // connections.max.idle.ms
+
+	// TopicDefaults are the topic configs that hold where a topic does not
+	// set its own, by topic config name (retention.ms for log.retention.ms).
+	TopicDefaults map[string]string
+
+	GroupInitialRebalanceDelay time.Duration // group.initial.rebalance.delay.ms
+	GroupMinSessionTimeout     time.Duration // group.min.session.timeout.ms
+	GroupMaxSessionTimeout     time.Duration // group.max.session.timeout.ms
+	GroupMaxSize               int           // group.max.size
+	OffsetsRetention           time.Duration // offsets.retention.minutes
+	OffsetMetadataMaxBytes     int           // offset.metadata.max.bytes
+}
+
+// DefaultSettings are Kafka's own defaults, for one node.
+func DefaultSettings() Settings {
+	return Settings{
+		NumPartitions:              1,
+		DefaultReplicationFactor:   1,
+		AutoCreateTopics:           true,
+		MaxRequestBytes:            100 << 20,
+		FetchMaxBytes:              55 << 20,
+		MaxConnections:             10_000,
+		IdleTimeout:                10 * time.Minute,
+		GroupInitialRebalanceDelay: 3 * time.Second,
+		GroupMinSessionTimeout:     6 * time.Second,
+		GroupMaxSessionTimeout:     30 * time.Minute,
+		GroupMaxSize:               1 << 31,
+		OffsetsRetention:           7 * 24 * time.Hour,
+		OffsetMetadataMaxBytes:     4096,
+	}
+}
