@@ -1,13 +1,133 @@
 package broker
 
-import "waybill/internal/record"
+import (
+	"hash/fnv"
+	"io"
+	"sync/atomic"
+	"time"
 
-// GroupConfig are the settings of consumer groups.
-type GroupConfig struct{}
+	"waybill/internal/group"
+	"waybill/internal/record"
+	"waybill/internal/replica"
+)
 
-// Coordinator hosts the consumer groups of one coordinator log.
-// (To be filled in by the groups engineer; the lead's code calls exactly these.)
-type Coordinator struct{}
+// Coordinator hosts the consumer groups of one coordinator log. It implements
+// replica.Machine; the machine inside is touched on the group's shard only.
+type Coordinator struct {
+	now      func() time.Time
+	machine  *group.Machine
+	group    atomic.Pointer[replica.Group] // nil until its log is open, and when that is damaged
+	timer    time.Time                     // what SetTimer was told last
+	attached bool                          // the shard knows group
+}
 
-// newCoordinator opens its group with b.openGroup(what, log, machine) and starts it.
-func newCoordinator(b *Broker, log record.LogID, cfg GroupConfig) *Coordinator { panic("broker") }
+// call is one request on its way to the machine.
+type call struct {
+	request group.Request
+	done    func(response any)
+}
+
+// attached tells the shard that Coordinator.group is set.
+type attached struct{}
+
+// topicGone tells that a topic was deleted.
+type topicGone struct{ id [16]byte }
+
+func newCoordinator(cfg GroupConfig, now func() time.Time) *Coordinator {
+	if cfg == (GroupConfig{}) {
+		cfg = group.DefaultConfig()
+	}
+	return &Coordinator{now: now, machine: group.New(cfg)}
+}
+
+// openCoordinator starts a coordinator that the catalog names. With a damaged
+// log it stays, and refuses its groups: they must not move to another one.
+func (b *Broker) openCoordinator(id record.LogID) {
+	c := newCoordinator(b.cfg.Groups, b.cfg.Now)
+	b.coordinators = append(b.coordinators, c)
+	if g, err := b.openGroup("coordinator of consumer groups", id, c); err == nil {
+		c.group.Store(g)
+		g.Post(attached{})
+	}
+}
+
+// coordinator is the one that a group belongs to, for ever: their number never
+// changes.
+func (b *Broker) coordinator(name string) *Coordinator {
+	h := fnv.New32a()
+	_, _ = io.WriteString(h, name) // a hash takes everything
+	return b.coordinators[h.Sum32()%uint32(len(b.coordinators))]
+}
+
+// ask hands a request to the machine. done is called once, from any goroutine,
+// and must not block.
+func ask[T any](c *Coordinator, r group.Request, done func(T)) {
+	deliver := func(response any) { done(response.(T)) }
+	if g := c.group.Load(); g == nil || !g.Post(&call{r, deliver}) {
+		deliver(group.Refuse(r, group.NotAvailable))
+	}
+}
+
+// send answers those who asked.
+func (c *Coordinator) send(replies []group.Reply) {
+	for _, r := range replies {
+		r.To.(*call).done(r.Response)
+	}
+}
+
+// rearm follows the machine's wish for the next Timer.
+func (c *Coordinator) rearm() {
+	if next := c.machine.Next(); c.attached && !next.Equal(c.timer) {
+		c.timer = next
+		c.group.Load().SetTimer(next)
+	}
+}
+
+// Restore implements replica.Machine.
+func (c *Coordinator) Restore(state []byte) error { return c.machine.Restore(state) }
+
+// Snapshot implements replica.Machine.
+func (c *Coordinator) Snapshot(b []byte) ([]byte, func(from, to record.Offset) bool) {
+	return c.machine.Snapshot(b), nil
+}
+
+// Apply implements replica.Machine.
+func (c *Coordinator) Apply(e replica.Entry) {
+	c.send(c.machine.Apply(c.now(), e.Data))
+	c.rearm()
+}
+
+// Lead implements replica.Machine.
+func (c *Coordinator) Lead(uint64) {
+	c.machine.Lead(c.now())
+	c.rearm()
+}
+
+// Follow implements replica.Machine.
+func (c *Coordinator) Follow(error) {
+	c.send(c.machine.Follow())
+	c.rearm()
+}
+
+// Handle implements replica.Machine.
+func (c *Coordinator) Handle(event any) {
+	switch e := event.(type) {
+	case *call:
+		c.send(c.machine.Step(c.now(), e, e.request))
+	case topicGone:
+		c.machine.ForgetTopic(e.id)
+	case attached:
+		c.attached = true
+	}
+	c.rearm()
+}
+
+// Build implements replica.Machine.
+func (c *Coordinator) Build(limit int) []byte { return c.machine.Build(limit) }
+
+// Timer implements replica.Machine.
+func (c *Coordinator) Timer(now time.Time) {
+	c.timer = time.Time{}
+	c.send(c.machine.Tick(now))
+	c.rearm()
+}
