@@ -1,0 +1,58 @@
+# What each target does stands beside it; `make` alone prints them.
+# Everything that is installed goes to .tools, or comes from the Go proxy.
+
+GO            ?= go
+GOLANGCI      := v2.15.0
+FUZZTIME      ?= 10s
+POWERCUTS     ?= 200
+TOOLS         := $(CURDIR)/.tools
+LINT          := $(TOOLS)/golangci-lint-$(GOLANGCI)
+WITH_ROOT     := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH="$$PATH")
+export CGO_ENABLED ?= 0
+
+.PHONY: help build test race lint fuzz clients powercut generate clean
+
+help: ## print this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+build: ## build bin/waybill
+	$(GO) build -trimpath -o bin/waybill ./cmd/waybill
+
+test: go ## run all tests that need nothing but Go
+	$(GO) vet ./...
+	$(GO) test -timeout 20m ./...
+
+race: go ## run the tests of the packages under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./internal/...
+
+lint: $(LINT) ## gofmt, vet, staticcheck, revive and more (.golangci.yml)
+	@unformatted=$$(gofmt -l cmd internal test); [ -z "$$unformatted" ] || { echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; }
+	$(LINT) run ./...
+
+$(LINT):
+	GOBIN=$(TOOLS) GOFLAGS= $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
+	mv $(TOOLS)/golangci-lint $@
+
+fuzz: go ## fuzz every target for FUZZTIME (10s)
+	@set -e; for file in $$(grep -rlE --include='*_test.go' '^func Fuzz' internal cmd test); do \
+	  for f in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
+	    echo "== $$f ($$(dirname $$file))"; \
+	    $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file); \
+	  done; \
+	done
+
+clients: go ## run the suites with stock clients; installs kcat, Python, Node and Java parts
+	test/clients/run -v
+
+powercut: go ## cut the power of a broker under load POWERCUTS (200) times; needs root
+	$(WITH_ROOT) env POWERCUTS=$(POWERCUTS) $(GO) test -count=1 -v -timeout 40m ./test/powercut/...
+
+generate: go ## write generated files again
+	$(GO) generate ./...
+
+clean: ## remove what was built
+	rm -rf bin .tools
+
+.PHONY: go
+go:
+	@command -v $(GO) >/dev/null || { echo "Go 1.26 or newer is needed: https://go.dev/dl/"; exit 1; }
