@@ -1,5 +1,46 @@
 // Package storage keeps the raft logs of a node on its disk: one write-ahead
 // log shared by all of them, memtables, segments and checkpoints.
+//
+// # Promise
+//
+// When Append.Done is called, what was appended survives a power cut. After a
+// restart every log is as the appends that were done left it; of what
+// was not done it may hold a whole number of requests, never half of one. What
+// the disk damages of that is reported by [ErrDamaged] and never skipped.
+//
+// # The way of an entry
+//
+//	Append → queue → WAL goroutine: one write, one sync for all that waits
+//	       → memtable (readable) → Done
+//	WAL file full → flusher: live entries to segments, checkpoint, WAL file recycled
+//
+// An entry that is dead when its WAL file is full was written exactly once.
+// The files and their bytes are described in docs/storage.md.
+//
+// # Goroutines
+//
+//   - the WAL goroutine (wal.go) is the only one that writes WAL files and
+//     changes what a log holds at its end;
+//   - the flusher (flush.go) moves entries from memtables to segments, rewrites
+//     segments, and is the only one that changes what a log holds at its beginning;
+//   - the preparer (walfile.go) makes the next WAL file ready;
+//   - the monitor (space.go) looks at the free space.
+//
+// Any goroutine may read.
+//
+// # Locks
+//
+// In the order in which they may be taken:
+//
+//   - Store.mu protects the map of logs.
+//   - Log.mu protects all that a log holds. Nobody does I/O or computes a
+//     checksum under it: a reader takes slices and references under a read
+//     lock and works on them after. This is sound because what it takes never changes: the items of
+//     a table are only ever appended, a truncation caps the slice so that the next
+//     append moves to a new array, and a chunk is immutable but for its upper limit, which is
+//     read under the lock.
+//   - segments.mu protects the open files and reference counts of segments.
+//   - The queue of the WAL, the cache of cold pieces and the metrics have leaf locks.
 package storage
 
 import (
@@ -10,7 +51,6 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"waybill/internal/record"
-	"waybill/internal/vfs"
 )
 
 var (
@@ -19,10 +59,14 @@ var (
 	ErrNotFound = errors.New("storage: not found")
 	// ErrCold: the entry is on disk only, and the call was told not to read the disk.
 	ErrCold = errors.New("storage: entry is not in memory")
-	// ErrDamaged: what is stored does not match its checksum.
+	// ErrDamaged: what is stored does not match its checksum. It is wrapped
+	// in an error that names the file and the position.
 	ErrDamaged = errors.New("storage: damaged")
 	// ErrClosed: the store was closed, or failed.
 	ErrClosed = errors.New("storage: closed")
+	// ErrForeign: the directory is not empty and not a store, or one of a
+	// format that this version cannot read.
+	ErrForeign = errors.New("storage: not a directory of this store")
 )
 
 // Options configure a Store. The zero value of a field means its default.
@@ -38,14 +82,37 @@ type Options struct {
 
 	// Fatal is called once when the disk failed in a way that must not be
 	// retried (a failed sync); it must end the process. After it no
-	// Append is ever completed.
+	// Append is ever completed. nil: panic.
 	Fatal func(error)
 
-	// Reserve is the free disk space, in bytes, below which Low reports true.
+	// Reserve is the free disk space, in bytes, below which Low reports true;
+	// by default three WAL files.
 	Reserve uint64
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: metrics are kept but not registered
+}
+
+func (o *Options) setDefaults() {
+	if o.WALFileSize <= 0 {
+		o.WALFileSize = 128 << 20
+	}
+	o.WALFileSize = alignUp(o.WALFileSize)
+	if o.SegmentSize <= 0 {
+		o.SegmentSize = 256 << 20
+	}
+	if o.Checkpoint == nil {
+		o.Checkpoint = func(record.LogID) (Checkpoint, bool) { return Checkpoint{}, false }
+	}
+	if o.Fatal == nil {
+		o.Fatal = func(err error) { panic(err) }
+	}
+	if o.Reserve == 0 {
+		o.Reserve = 3 * uint64(o.WALFileSize)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
 }
 
 // Checkpoint is the state of one log's machine, complete up to Applied.
@@ -69,83 +136,23 @@ type Append struct {
 	Snapshot  *raftpb.Snapshot  // nil, or replaces the whole log up to its index
 	// Sync asks for Done only after a sync. Without it (a changed commit index
 	// alone) the request rides along with the next batch and Done comes at once.
+	// A request with entries or a snapshot is always synced.
 	Sync bool
 	// Done is called once it is durable, from the WAL goroutine, in the order
 	// of the requests; it must not block.
 	Done Completion
+
+	// Err is set before Done is called: nil, or why nothing was stored: ErrDamaged
+	// when the log is damaged, ErrNotFound when it was deleted.
+	Err error
+
+	deletion bool
 }
 
 // Completion receives finished appends.
 type Completion interface{ AppendDone(*Append) }
 
-// Store is the storage of one node.
-type Store struct{}
-
-// Open opens the store in dir, creating it when dir is empty, and recovers:
-// it reads the newest checkpoint and the WAL files after it, writes the recovered tail
-// again to a new WAL file, and syncs it before it returns.
-func Open(fs vfs.FS, dir string, opts Options) (*Store, error) { panic("storage.Open") }
-
-// Start starts the flusher. Until then no checkpoint is asked for; the owners
-// of the recovered logs are set up between Open and Start.
-func (s *Store) Start() {}
-
-// Close syncs what is pending, stops all goroutines and closes all files.
-func (s *Store) Close() error { panic("storage.Close") }
-
-// Log returns the log with that id, an empty one when there is none yet.
-func (s *Store) Log(id record.LogID) *Log { panic("storage.Log") }
-
-// Logs lists the logs that hold anything, in increasing order.
-func (s *Store) Logs() []record.LogID { panic("storage.Logs") }
-
-// Delete drops the log and all it holds. Its id must not be used again. It
-// returns at once; the deletion is written to the WAL with the next batch.
-func (s *Store) Delete(id record.LogID) { panic("storage.Delete") }
-
-// Append queues a request. It does not wait for the disk.
-func (s *Store) Append(a *Append) { panic("storage.Append") }
-
-// Low reports whether the disk has less free space than the reserve.
-// The store looks at least every second.
-func (s *Store) Low() bool { panic("storage.Low") }
-
-// Log is one raft log. Its methods are safe for concurrent use; entries become
-// readable when their Append is done. An empty log has FirstIndex 2, LastIndex
-// 1 and Term(1) = 1.
-type Log struct{}
-
-// ID names the log.
-func (l *Log) ID() record.LogID { panic("storage") }
-
-// State returns what recovery found: the hard state, and the last checkpoint
-// (nil when the log never had one).
-func (l *Log) State() (*raftpb.HardState, *Checkpoint) { panic("storage") }
-
-// FirstIndex is the index after the last checkpoint's Applied: the first entry
-// that raft may still read.
-func (l *Log) FirstIndex() record.Index { panic("storage") }
-
-// LastIndex is the index of the last entry.
-func (l *Log) LastIndex() record.Index { panic("storage") }
-
-// Term returns the term of the entry at i, FirstIndex-1 ≤ i ≤ LastIndex.
-func (l *Log) Term(i record.Index) (uint64, error) { panic("storage") }
-
-// Entries returns the entries of [lo, hi), at least one and then no more than
-// maxBytes of data. They and the slices they hold are shared: read only.
-// [ErrNotFound] when lo is below FirstIndex; ErrCold when lo is not in memory
-// and disk is false.
-func (l *Log) Entries(lo, hi record.Index, maxBytes uint64, disk bool) ([]*raftpb.Entry, error) {
-	panic("storage")
-}
-
-// ReadFrom returns the entries that hold the offsets from off on, up to but
-// not including the offset end: the first one holds off itself or, where it
-// was dropped, the next offset after it that exists; entries without offsets are left out; at
-// least one entry and then no more than maxBytes of data. It returns no entry
-// when none is left below end. ErrCold when the first entry is not in memory
-// and disk is false. Every entry is checked against its CRC.
-func (l *Log) ReadFrom(off, end record.Offset, maxBytes int, disk bool) ([]*raftpb.Entry, error) {
-	panic("storage")
+// sync reports whether somebody waits for the disk.
+func (a *Append) sync() bool {
+	return a.Sync || a.deletion || len(a.Entries) > 0 || a.Snapshot != nil
 }

@@ -1,0 +1,224 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"waybill/internal/record"
+)
+
+// A WAL file is a row of batches, each beginning at a multiple of sector, so
+// that no write touches a sector that holds an earlier batch. Integers are
+// little endian.
+//
+//	uint32  magic
+//	uint32  CRC32C of all that follows, seeded with the WAL id
+//	uint64  WAL id, the number in the file's name
+//	uint64  sequence: 1 for the first batch of the store, then one more each
+//	uint64  durable-through: the last sequence that was synced before this was written
+//	uint32  length of the records
+//	uint32  flags
+//	records, then zeros up to the next multiple of sector
+//
+// A record:
+//
+//	uint32  CRC32C of the 13 bytes that follow
+//	uint8   kind
+//	uint64  log id
+//	uint32  length of the body
+//	body    kindEntries: frames of entries; all others: ends with its own CRC32C
+//
+// The batch's CRC says whether the batch is whole. The others say, when it is
+// not, which logs it hurts.
+const (
+	batchMagic   = 0x4c415757 // "WWAL"
+	batchHeader  = 40
+	recordHeader = 17
+	sector       = 512
+)
+
+const (
+	// flagRebase marks the first batch of a WAL file that repeats all that the
+	// files before it hold and is still needed; they are not read any more.
+	flagRebase = 1 << iota
+)
+
+type recordKind uint8
+
+const (
+	kindEntries   recordKind = iota + 1 // frames of contiguous entries
+	kindHardState                       // term, vote, commit: 3 × uint64
+	kindSnapshot                        // a Checkpoint: see appendCheckpoint
+	kindDelete                          // nothing
+	kindDamage                          // text: what of the log is lost
+	kindDamageAll                       // text: any log may have lost something (log id 0)
+)
+
+var kindNames = [...]string{"?", "entries", "hard-state", "snapshot", "delete", "damage", "damage-all"}
+
+func (k recordKind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("kind %d", uint8(k))
+}
+
+var errRecord = errors.New("record is malformed")
+
+func alignUp(n int64) int64 { return (n + sector - 1) &^ (sector - 1) }
+
+// batchWriter encodes one batch into a buffer that it uses again.
+type batchWriter struct {
+	buf []byte
+}
+
+func (b *batchWriter) reset() {
+	b.buf = append(b.buf[:0], make([]byte, batchHeader)...)
+}
+
+func (b *batchWriter) empty() bool { return len(b.buf) <= batchHeader }
+
+// begin starts a record and returns where.
+func (b *batchWriter) begin(k recordKind, log record.LogID) int {
+	start := len(b.buf)
+	b.buf = append(b.buf, 0, 0, 0, 0, byte(k))
+	b.buf = le.AppendUint64(b.buf, uint64(log))
+	b.buf = append(b.buf, 0, 0, 0, 0)
+	return start
+}
+
+// finish completes the record that began at start.
+func (b *batchWriter) finish(start int) {
+	le.PutUint32(b.buf[start+13:], uint32(len(b.buf)-start-recordHeader))
+	le.PutUint32(b.buf[start:], crc32.Checksum(b.buf[start+4:start+recordHeader], castagnoli))
+}
+
+// finishSealed is finish for a body that needs a CRC of its own.
+func (b *batchWriter) finishSealed(start int) {
+	b.buf = le.AppendUint32(b.buf, crc32.Checksum(b.buf[start+recordHeader:], castagnoli))
+	b.finish(start)
+}
+
+// entries adds entries, and appends their CRCs to crcs.
+func (b *batchWriter) entries(l *Log, entries []*raftpb.Entry, crcs []uint32) []uint32 {
+	start := b.begin(kindEntries, l.id)
+	for _, e := range entries {
+		var crc uint32
+		b.buf, crc = appendEntry(b.buf, l.seed, e)
+		crcs = append(crcs, crc)
+	}
+	b.finish(start)
+	return crcs
+}
+
+func (b *batchWriter) hardState(log record.LogID, h hardState) {
+	start := b.begin(kindHardState, log)
+	b.buf = le.AppendUint64(b.buf, h.term)
+	b.buf = le.AppendUint64(b.buf, h.vote)
+	b.buf = le.AppendUint64(b.buf, h.commit)
+	b.finishSealed(start)
+}
+
+func (b *batchWriter) snapshot(log record.LogID, c *Checkpoint) {
+	start := b.begin(kindSnapshot, log)
+	b.buf = appendCheckpoint(b.buf, c)
+	b.finishSealed(start)
+}
+
+func (b *batchWriter) deletion(log record.LogID) {
+	b.finishSealed(b.begin(kindDelete, log))
+}
+
+func (b *batchWriter) damage(k recordKind, log record.LogID, text string) {
+	start := b.begin(k, log)
+	b.buf = append(b.buf, text...)
+	b.finishSealed(start)
+}
+
+// seal completes the batch and returns its bytes, whole sectors of them.
+func (b *batchWriter) seal(wal, seq, durable uint64, flags uint32, seed uint32) []byte {
+	h := b.buf
+	le.PutUint32(h, batchMagic)
+	le.PutUint64(h[8:], wal)
+	le.PutUint64(h[16:], seq)
+	le.PutUint64(h[24:], durable)
+	le.PutUint32(h[32:], uint32(len(h)-batchHeader))
+	le.PutUint32(h[36:], flags)
+	le.PutUint32(h[4:], crc32.Update(seed, castagnoli, h[8:]))
+	var zeros [sector]byte
+	b.buf = append(b.buf, zeros[:alignUp(int64(len(h)))-int64(len(h))]...)
+	return b.buf
+}
+
+// batch is a batch as it was read.
+type batch struct {
+	pos, size int64 // in the file, whole sectors
+	seq       uint64
+	durable   uint64
+	flags     uint32
+	records   []byte
+}
+
+// parseBatch reads the batch at the start of b, which lies at pos of WAL file
+// wal. whole is false when its CRC or a field is wrong; then the fields say
+// what the header claims, records is no longer than b, and size is 0
+// when the header is not that of a batch of this file at all.
+func parseBatch(b []byte, pos int64, wal uint64, seed uint32) (out batch, whole bool) {
+	out.pos = pos
+	if len(b) < batchHeader || le.Uint32(b) != batchMagic || le.Uint64(b[8:]) != wal {
+		return out, false
+	}
+	n := uint64(le.Uint32(b[32:]))
+	if n > uint64(len(b)-batchHeader) {
+		return out, false
+	}
+	out.seq, out.durable, out.flags = le.Uint64(b[16:]), le.Uint64(b[24:]), le.Uint32(b[36:])
+	out.records = b[batchHeader : batchHeader+n]
+	out.size = min(alignUp(int64(batchHeader+n)), int64(len(b)))
+	return out, crc32.Update(seed, castagnoli, b[8:batchHeader+n]) == le.Uint32(b[4:])
+}
+
+// walRecord is one record of a batch. body aliases the file's buffer, without the
+// CRC that seals it.
+type walRecord struct {
+	kind recordKind
+	log  record.LogID
+	body []byte
+	ok   bool // the seal matches; entries have their own
+}
+
+// nextRecord splits the first record off b. After an error nothing that
+// follows can be found.
+func nextRecord(b []byte) (r walRecord, rest []byte, err error) {
+	if len(b) < recordHeader || le.Uint32(b) != crc32.Checksum(b[4:recordHeader], castagnoli) {
+		return r, nil, errRecord
+	}
+	n := uint64(le.Uint32(b[13:]))
+	if n > uint64(len(b)-recordHeader) {
+		return r, nil, errRecord
+	}
+	r = walRecord{kind: recordKind(b[4]), log: record.LogID(le.Uint64(b[5:])), ok: true}
+	r.body, rest = b[recordHeader:recordHeader+n], b[recordHeader+n:]
+	switch {
+	case r.kind == 0 || r.kind > kindDamageAll:
+		return r, nil, fmt.Errorf("%w: kind %d", errRecord, r.kind)
+	case r.kind != kindEntries:
+		if len(r.body) < 4 {
+			return r, nil, errRecord
+		}
+		k := len(r.body) - 4
+		r.ok = le.Uint32(r.body[k:]) == crc32.Checksum(r.body[:k], castagnoli)
+		r.body = r.body[:k]
+	}
+	return r, rest, nil
+}
+
+func parseHardState(b []byte) (h hardState, err error) {
+	if len(b) != 24 {
+		return h, errRecord
+	}
+	return hardState{le.Uint64(b), le.Uint64(b[8:]), le.Uint64(b[16:])}, nil
+}

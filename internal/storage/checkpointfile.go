@@ -1,0 +1,254 @@
+package storage
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+
+	"waybill/internal/record"
+)
+
+// A checkpoint file holds the state of every log at one moment, and where the
+// rest begins. "bytes" is a uvarint length and so many bytes.
+//
+//	uint32   magic
+//	uint32   format version
+//	uint64   length of the body
+//	body     see below
+//	uint32   CRC32C of all before
+//
+// Body:
+//
+//	uint64   id of the first WAL file to replay
+//	uint64   sequence of the last batch before that file
+//	uint64   number of the next segment
+//	bytes    damage that may concern any log, as text; empty: none
+//	uvarint  number of segments, then of each
+//	           uint64 number, uint64 size, uint8 1: shared, uint64 log id of the owner
+//	uvarint  number of logs, then of each
+//	           uint64 log id, uint8 flags
+//	           flagHard:       term, vote, commit, uint64 each
+//	           uint64 applied, uint64 term of that entry
+//	           flagCheckpoint: as in a snapshot record of the WAL
+//	           flagDamage:     bytes
+//	           uvarint number of term runs, then of each: uint64 first index, uint64 term
+//	           uvarint number of chunks, then of each:
+//	             uint64 segment, uint64 position, uint64 length of the frames,
+//	             uint32 marks, uint32 entries, uint64 first index, uint64 last index,
+//	             uint64 base offset, uint64 end offset, uint64 live bytes, uint8 1: cut
+const (
+	checkpointMagic   = 0x504b4357 // "WCKP"
+	checkpointVersion = 1
+	checkpointHeader  = 16
+	checkpointSuffix  = ".ckpt"
+)
+
+const (
+	flagHard = 1 << iota
+	flagCheckpoint
+	flagDamage
+)
+
+// image is what a checkpoint file says.
+type image struct {
+	replayFrom  uint64 // id of the first WAL file that is not in segments
+	seq         uint64 // of the last batch before that file
+	nextSegment uint64
+	damage      string
+	segments    []segmentImage
+	logs        []logImage
+}
+
+type segmentImage struct {
+	number uint64
+	size   int64
+	shared bool
+	owner  record.LogID
+}
+
+type logImage struct {
+	id          record.LogID
+	hard        *hardState
+	applied     record.Index
+	appliedTerm uint64
+	checkpoint  *Checkpoint
+	damage      string
+	terms       []termRun
+	chunks      []chunkImage
+}
+
+// chunkImage is a chunk without its segment.
+type chunkImage struct {
+	segment uint64
+	chunk
+}
+
+func (m *image) encode() []byte {
+	b := make([]byte, checkpointHeader, 4096)
+	b = le.AppendUint64(b, m.replayFrom)
+	b = le.AppendUint64(b, m.seq)
+	b = le.AppendUint64(b, m.nextSegment)
+	b = appendBytes(b, m.damage)
+	b = binary.AppendUvarint(b, uint64(len(m.segments)))
+	for i := range m.segments {
+		s := &m.segments[i]
+		b = le.AppendUint64(b, s.number)
+		b = le.AppendUint64(b, uint64(s.size))
+		b = appendBool(b, s.shared)
+		b = le.AppendUint64(b, uint64(s.owner))
+	}
+	b = binary.AppendUvarint(b, uint64(len(m.logs)))
+	for i := range m.logs {
+		b = m.logs[i].append(b)
+	}
+	le.PutUint32(b, checkpointMagic)
+	le.PutUint32(b[4:], checkpointVersion)
+	le.PutUint64(b[8:], uint64(len(b)-checkpointHeader))
+	return le.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+func (l *logImage) append(b []byte) []byte {
+	var flags uint8
+	if l.hard != nil {
+		flags |= flagHard
+	}
+	if l.checkpoint != nil {
+		flags |= flagCheckpoint
+	}
+	if l.damage != "" {
+		flags |= flagDamage
+	}
+	b = append(le.AppendUint64(b, uint64(l.id)), flags)
+	if l.hard != nil {
+		b = le.AppendUint64(b, l.hard.term)
+		b = le.AppendUint64(b, l.hard.vote)
+		b = le.AppendUint64(b, l.hard.commit)
+	}
+	b = le.AppendUint64(b, uint64(l.applied))
+	b = le.AppendUint64(b, l.appliedTerm)
+	if l.checkpoint != nil {
+		b = appendCheckpoint(b, l.checkpoint)
+	}
+	if l.damage != "" {
+		b = appendBytes(b, l.damage)
+	}
+	b = binary.AppendUvarint(b, uint64(len(l.terms)))
+	for _, t := range l.terms {
+		b = le.AppendUint64(b, uint64(t.first))
+		b = le.AppendUint64(b, t.term)
+	}
+	b = binary.AppendUvarint(b, uint64(len(l.chunks)))
+	for i := range l.chunks {
+		b = l.chunks[i].append(b)
+	}
+	return b
+}
+
+func (c *chunkImage) append(b []byte) []byte {
+	b = le.AppendUint64(b, c.segment)
+	b = le.AppendUint64(b, uint64(c.pos))
+	b = le.AppendUint64(b, uint64(c.data))
+	b = le.AppendUint32(b, c.marks)
+	b = le.AppendUint32(b, c.count)
+	b = le.AppendUint64(b, uint64(c.first))
+	b = le.AppendUint64(b, uint64(c.last))
+	b = le.AppendUint64(b, uint64(c.base))
+	b = le.AppendUint64(b, uint64(c.end))
+	b = le.AppendUint64(b, uint64(c.live))
+	return appendBool(b, c.cut)
+}
+
+func appendBytes[T string | []byte](b []byte, s T) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func appendBool(b []byte, v bool) []byte {
+	if v {
+		return append(b, 1)
+	}
+	return append(b, 0)
+}
+
+// decodeImage reads a checkpoint file. What it returns aliases b.
+func decodeImage(b []byte) (*image, error) {
+	k := len(b) - 4
+	switch {
+	case k < checkpointHeader || le.Uint32(b) != checkpointMagic:
+		return nil, fmt.Errorf("%w: not a checkpoint", errRecord)
+	case le.Uint32(b[4:]) != checkpointVersion:
+		return nil, fmt.Errorf("%w: format version %d, this program knows %d", errRecord, le.Uint32(b[4:]), checkpointVersion)
+	case le.Uint64(b[8:]) != uint64(k-checkpointHeader):
+		return nil, fmt.Errorf("%w: %d bytes, the header says %d", errRecord, k-checkpointHeader, le.Uint64(b[8:]))
+	case le.Uint32(b[k:]) != crc32.Checksum(b[:k], castagnoli):
+		return nil, errCRC
+	}
+	d := &decoder{b: b[checkpointHeader:k]}
+	m := &image{replayFrom: d.u64(), seq: d.u64(), nextSegment: d.u64(), damage: string(d.bytes())}
+	sizes := make(map[uint64]int64)
+	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
+		s := segmentImage{number: d.u64(), size: int64(d.u64()), shared: d.u8() == 1, owner: record.LogID(d.u64())}
+		if s.number >= m.nextSegment || s.size < 0 {
+			d.fail()
+		}
+		sizes[s.number] = s.size
+		m.segments = append(m.segments, s)
+	}
+	var last record.LogID
+	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
+		l := d.logImage(sizes)
+		if len(m.logs) > 0 && l.id <= last {
+			d.fail()
+		}
+		last = l.id
+		m.logs = append(m.logs, l)
+	}
+	if d.err == nil && len(d.b) > 0 {
+		d.fail()
+	}
+	return m, d.err
+}
+
+func (d *decoder) logImage(sizes map[uint64]int64) (l logImage) {
+	l.id = record.LogID(d.u64())
+	flags := d.u8()
+	if flags&flagHard != 0 {
+		l.hard = &hardState{d.u64(), d.u64(), d.u64()}
+	}
+	l.applied, l.appliedTerm = record.Index(d.u64()), d.u64()
+	if flags&flagCheckpoint != 0 && d.err == nil {
+		l.checkpoint, d.b, d.err = parseCheckpoint(d.b)
+	}
+	if flags&flagDamage != 0 {
+		l.damage = string(d.bytes())
+	}
+	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
+		t := termRun{record.Index(d.u64()), d.u64()}
+		if k := len(l.terms); k > 0 && l.terms[k-1].first >= t.first {
+			d.fail()
+		}
+		l.terms = append(l.terms, t)
+	}
+	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
+		c := d.chunkImage()
+		size, ok := sizes[c.segment]
+		if !ok || c.pos < 0 || c.data < 0 || c.live < 0 || c.data > size || c.pos > size-c.size() || c.first > c.last || c.base > c.end {
+			d.fail()
+		}
+		if k := len(l.chunks); k > 0 && l.chunks[k-1].last >= c.first {
+			d.fail()
+		}
+		l.chunks = append(l.chunks, c)
+	}
+	return l
+}
+
+func (d *decoder) chunkImage() (c chunkImage) {
+	c.segment = d.u64()
+	c.pos, c.data = int64(d.u64()), int64(d.u64())
+	c.marks, c.count = d.u32(), d.u32()
+	c.first, c.last = record.Index(d.u64()), record.Index(d.u64())
+	c.base, c.end = record.Offset(d.u64()), record.Offset(d.u64())
+	c.live = int64(d.u64())
+	c.cut = d.u8() == 1
+	return c
+}

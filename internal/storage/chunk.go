@@ -1,0 +1,155 @@
+package storage
+
+import (
+	"errors"
+	"hash/crc32"
+	"sort"
+
+	"waybill/internal/record"
+)
+
+// A segment is a row of chunks. A chunk holds entries of one log, in the order
+// of their indexes, not all of them:
+//
+//	uint32  magic
+//	uint32  CRC32C of the 56 bytes that follow, seeded with the segment's number
+//	uint64  log id
+//	uint64  index of the first entry
+//	uint64  index of the last entry
+//	int64   lowest offset of the entries
+//	int64   the offset after the highest
+//	uint64  length of the frames
+//	uint32  number of entries
+//	uint32  number of marks
+//	frames  of the entries
+//	marks   one for about every 16 KiB of frames, the first frame included
+//	uint32  CRC32C of the marks, seeded with the segment's number
+//
+// A mark is 24 bytes: index and base offset of an entry, and the position of
+// its frame, counted from the first.
+const (
+	chunkMagic  = 0x4b484357 // "WCHK"
+	chunkHeader = 64
+	markLen     = 24
+	markEvery   = 16 << 10
+	maxChunk    = 16 << 20 // bytes of frames, if no single entry is larger
+)
+
+var errChunk = errors.New("chunk is malformed")
+
+// chunk says what a chunk holds. It is all that is in memory of entries that
+// are not.
+type chunk struct {
+	seg   *segment
+	pos   int64 // of the header in the file
+	data  int64 // length of the frames
+	marks uint32
+	count uint32
+	first record.Index
+	base  record.Offset // no entry has a lower one
+	end   record.Offset // no entry holds this one or a higher
+	live  int64         // bytes of frames that are still needed, as far as is known
+
+	// Protected by Log.mu.
+	last record.Index // of the last entry that counts
+	cut  bool         // entries after last were overwritten
+}
+
+// size is the chunk's length in the file.
+func (c *chunk) size() int64 {
+	return chunkHeader + c.data + int64(c.marks)*markLen + 4
+}
+
+func (c *chunk) dataPos() int64  { return c.pos + chunkHeader }
+func (c *chunk) marksPos() int64 { return c.dataPos() + c.data }
+
+func (c *chunk) appendHeader(b []byte, log record.LogID) []byte {
+	start := len(b)
+	b = append(le.AppendUint32(b, chunkMagic), 0, 0, 0, 0)
+	b = le.AppendUint64(b, uint64(log))
+	b = le.AppendUint64(b, uint64(c.first))
+	b = le.AppendUint64(b, uint64(c.last))
+	b = le.AppendUint64(b, uint64(c.base))
+	b = le.AppendUint64(b, uint64(c.end))
+	b = le.AppendUint64(b, uint64(c.data))
+	b = le.AppendUint32(b, c.count)
+	b = le.AppendUint32(b, c.marks)
+	le.PutUint32(b[start+4:], crc32.Update(seed64(c.seg.number), castagnoli, b[start+8:]))
+	return b
+}
+
+// parseChunkHeader reads the header of a chunk in a segment with that number.
+func parseChunkHeader(b []byte, number uint64) (c chunk, log record.LogID, err error) {
+	if len(b) < chunkHeader || le.Uint32(b) != chunkMagic {
+		return c, 0, errChunk
+	}
+	if le.Uint32(b[4:]) != crc32.Update(seed64(number), castagnoli, b[8:chunkHeader]) {
+		return c, 0, errCRC
+	}
+	c = chunk{
+		first: record.Index(le.Uint64(b[16:])),
+		last:  record.Index(le.Uint64(b[24:])),
+		base:  record.Offset(le.Uint64(b[32:])),
+		end:   record.Offset(le.Uint64(b[40:])),
+		data:  int64(le.Uint64(b[48:])),
+		count: le.Uint32(b[56:]),
+		marks: le.Uint32(b[60:]),
+	}
+	if c.data < 0 || c.first > c.last || c.base > c.end {
+		return c, 0, errChunk
+	}
+	return c, record.LogID(le.Uint64(b[8:])), nil
+}
+
+// mark tells where in a chunk an entry begins.
+type mark struct {
+	index record.Index
+	base  record.Offset
+	pos   int64
+}
+
+func appendMarks(b []byte, marks []mark, number uint64) []byte {
+	start := len(b)
+	for _, m := range marks {
+		b = le.AppendUint64(b, uint64(m.index))
+		b = le.AppendUint64(b, uint64(m.base))
+		b = le.AppendUint64(b, uint64(m.pos))
+	}
+	return le.AppendUint32(b, crc32.Update(seed64(number), castagnoli, b[start:]))
+}
+
+// parseMarks reads the marks of c, which lie in b with their CRC.
+func parseMarks(b []byte, c *chunk) ([]mark, error) {
+	k := len(b) - 4
+	if k < 0 || k != int(c.marks)*markLen {
+		return nil, errChunk
+	}
+	if le.Uint32(b[k:]) != crc32.Update(seed64(c.seg.number), castagnoli, b[:k]) {
+		return nil, errCRC
+	}
+	marks := make([]mark, c.marks)
+	at := int64(-1)
+	for i := range marks {
+		m := b[i*markLen:]
+		marks[i] = mark{record.Index(le.Uint64(m)), record.Offset(le.Uint64(m[8:])), int64(le.Uint64(m[16:]))}
+		if marks[i].pos <= at || marks[i].pos >= c.data {
+			return nil, errChunk
+		}
+		at = marks[i].pos
+	}
+	if len(marks) == 0 || marks[0].pos != 0 {
+		return nil, errChunk
+	}
+	return marks, nil
+}
+
+// cutChunks drops the entries from index i on. The slice is a new one when it
+// changes: readers hold the old one.
+func cutChunks(chunks []*chunk, i record.Index) []*chunk {
+	n := sort.Search(len(chunks), func(n int) bool { return chunks[n].first >= i })
+	chunks = chunks[:n:n]
+	if n > 0 && chunks[n-1].last >= i {
+		chunks[n-1].last, chunks[n-1].cut = i-1, true
+	}
+	return chunks
+}

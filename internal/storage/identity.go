@@ -1,0 +1,116 @@
+package storage
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"waybill/internal/vfs"
+)
+
+const (
+	lockName   = "LOCK"
+	markerName = "STORE"
+
+	// markerNew is there from before the first file of a new store until after
+	// the last: a power cut in between leaves a directory that may be begun anew.
+	markerNew = markerName + newSuffix
+
+	markerFormat = "waybill store, format 1\nid %s\n"
+)
+
+// claim takes the lock on the directory and reads who it is. fresh is true
+// when it is empty: then it has an identity now, and no more.
+func (s *Store) claim() (fresh bool, err error) {
+	if err := s.fs.MkdirAll(s.dir); err != nil {
+		return false, err
+	}
+	if s.lock, err = s.fs.Lock(s.path(lockName)); err != nil {
+		if errors.Is(err, vfs.ErrLocked) {
+			return false, fmt.Errorf("%w: is another process using this directory? %s", vfs.ErrLocked, s.path(lockName))
+		}
+		return false, err
+	}
+	fresh, err = s.identify()
+	if err != nil {
+		return false, errors.Join(err, s.lock.Close())
+	}
+	return fresh, nil
+}
+
+func (s *Store) identify() (fresh bool, err error) {
+	names, err := s.fs.List(s.dir)
+	if err != nil {
+		return false, err
+	}
+	if slices.Contains(names, markerName) {
+		return false, s.readMarker()
+	}
+	if !slices.Contains(names, markerNew) {
+		for _, name := range names {
+			// A file system of its own begins with lost+found.
+			if name != lockName && name != "lost+found" {
+				return false, fmt.Errorf("%w: it holds %s, but no file %s", ErrForeign, name, markerName)
+			}
+		}
+		if err := s.writeMarker(); err != nil {
+			return false, err
+		}
+	}
+	s.id = rand.Text()
+	return true, s.fs.SyncDir(path.Dir(path.Clean(s.dir)))
+}
+
+// writeMarker makes the sign that a store is being made here.
+func (s *Store) writeMarker() error {
+	f, err := s.fs.Create(s.path(markerNew))
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return s.fs.SyncDir(s.dir)
+}
+
+// settle says that the store is complete, and who it is.
+func (s *Store) settle() error {
+	f, err := s.fs.Open(s.path(markerNew))
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf(markerFormat, s.id)
+	err = f.Truncate(0)
+	if err == nil {
+		_, err = f.WriteAt([]byte(text), 0)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := s.fs.Rename(s.path(markerNew), s.path(markerName)); err != nil {
+		return err
+	}
+	return s.fs.SyncDir(s.dir)
+}
+
+func (s *Store) readMarker() error {
+	name := s.path(markerName)
+	b, err := readFile(s.fs, name)
+	if err != nil {
+		return err
+	}
+	format, rest, _ := strings.Cut(markerFormat, "%s")
+	id, ok := strings.CutPrefix(string(b), format)
+	id, ok2 := strings.CutSuffix(id, rest)
+	if !ok || !ok2 || id == "" {
+		return fmt.Errorf("%w: %s says %.60q, this program knows %q", ErrForeign, name, b, strings.TrimSpace(format))
+	}
+	s.id = id
+	return nil
+}

@@ -1,0 +1,465 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"waybill/internal/record"
+	"waybill/internal/vfs"
+)
+
+const (
+	walName        = "wal"
+	segName        = "seg"
+	checkpointName = "checkpoint"
+	damagedName    = "damaged"
+)
+
+// Open opens the store in dir, creating it when dir is empty, and recovers:
+// it reads the newest checkpoint and the WAL files after it, writes the
+// recovered tail again to a new WAL file, and syncs it before it returns.
+//
+// It fails with [vfs.ErrLocked] when another process has the store open, with
+// [ErrForeign] when dir holds something else, and with [ErrDamaged] when no
+// checkpoint can be read. Damage that concerns some logs is theirs: see
+// [Log.Damaged].
+func Open(fs vfs.FS, dir string, opts Options) (*Store, error) {
+	opts.setDefaults()
+	s := &Store{
+		fs: fs, dir: dir, walDir: path.Join(dir, walName), opts: opts,
+		logs:    make(map[record.LogID]*Log),
+		sealed:  make(chan sealedFile, maxSealed),
+		closing: make(chan struct{}),
+		cold:    newColdCache(),
+	}
+	s.segs = &segments{fs: fs, dir: path.Join(dir, segName), fail: s.fail}
+	var err error
+	if s.metrics, err = newMetrics(opts.Registerer); err != nil {
+		return nil, fmt.Errorf("storage: metrics: %w", err)
+	}
+	fresh, err := s.claim()
+	if err == nil {
+		err = s.recover(fresh)
+		if err != nil {
+			s.segs.closeAll()
+			err = errors.Join(err, s.lock.Close())
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("storage: open %s: %w", dir, err)
+	}
+	s.look()
+	go s.preparer.run()
+	go s.wal.run()
+	s.stopped.Go(s.monitor)
+	return s, nil
+}
+
+// recovery is what Open works with.
+type recovery struct {
+	*Store
+	image  *image // the newest checkpoint
+	number uint64 // of its file
+	wals   []uint64
+	sizes  map[uint64]int64 // of WAL files that hold nothing
+	replay replay
+}
+
+// recover brings back what the store held. Nothing that a later attempt would
+// need is changed before the recovered tail is durable in its new file.
+func (s *Store) recover(fresh bool) error {
+	r := &recovery{Store: s, sizes: make(map[uint64]int64)}
+	for _, name := range []string{walName, segName, checkpointName} {
+		if err := s.fs.MkdirAll(s.path(name)); err != nil {
+			return err
+		}
+	}
+	if fresh {
+		if err := r.create(); err != nil {
+			return err
+		}
+	}
+	if err := r.loadCheckpoint(); err != nil {
+		return err
+	}
+	if err := r.replayWAL(fresh); err != nil {
+		return err
+	}
+	if err := r.rewrite(); err != nil {
+		return fmt.Errorf("write the recovered tail again: %w", err)
+	}
+	if fresh {
+		if err := s.settle(); err != nil {
+			return err
+		}
+	}
+	if err := r.tidyWAL(); err != nil {
+		return err
+	}
+	if err := r.tidyCheckpoints(); err != nil {
+		return err
+	}
+	if err := r.tidySegments(); err != nil {
+		return err
+	}
+	s.flusher = newFlusher(s, r.number, r.image)
+	return nil
+}
+
+// create makes the first checkpoint, which says that there is nothing. What an
+// earlier attempt left is removed: it never returned from Open.
+func (r *recovery) create() error {
+	for _, name := range []string{walName, segName, checkpointName} {
+		names, err := r.fs.List(r.path(name))
+		if err != nil {
+			return err
+		}
+		for _, n := range names {
+			if err := r.fs.Remove(r.path(name, n)); err != nil {
+				return err
+			}
+		}
+		if err := r.fs.SyncDir(r.path(name)); err != nil {
+			return err
+		}
+	}
+	if err := r.fs.SyncDir(r.dir); err != nil {
+		return err
+	}
+	return r.writeImage(1, &image{replayFrom: 1, nextSegment: 1})
+}
+
+// loadCheckpoint reads the newest checkpoint that is whole. An older one is only there
+// when the power failed before it was removed, and then so is all that it needs.
+func (r *recovery) loadCheckpoint() error {
+	numbers, err := r.list(checkpointName, checkpointSuffix)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, n := range slices.Backward(numbers) {
+		name := r.path(checkpointName, fileName(n, checkpointSuffix))
+		b, err := readFile(r.fs, name)
+		if err == nil {
+			r.image, err = decodeImage(b)
+		}
+		if err == nil {
+			r.number = n
+			r.install()
+			return nil
+		}
+		failed = errors.Join(failed, fmt.Errorf("%w: %s: %w", ErrDamaged, name, err))
+	}
+	if failed == nil {
+		failed = fmt.Errorf("%w: %s holds no checkpoint", ErrDamaged, r.path(checkpointName))
+	}
+	return failed
+}
+
+// install makes the logs as the checkpoint says.
+func (r *recovery) install() {
+	bySeg := make(map[uint64]*segment)
+	for _, si := range r.image.segments {
+		bySeg[si.number] = &segment{set: r.segs, number: si.number, owner: si.owner, shared: si.shared, size: si.size}
+	}
+	if r.image.damage != "" {
+		r.replay.all = fmt.Errorf("%w: %s", ErrDamaged, r.image.damage)
+	}
+	for i := range r.image.logs {
+		li := &r.image.logs[i]
+		l := r.log(li.id)
+		l.applied, l.appliedTerm, l.checkpoint = li.applied, li.appliedTerm, li.checkpoint
+		if li.hard != nil {
+			l.hard, l.hasHard = *li.hard, true
+		}
+		if li.damage != "" {
+			l.damage = fmt.Errorf("%w: %s", ErrDamaged, li.damage)
+		}
+		l.last = l.applied
+		for k := range li.chunks {
+			c := li.chunks[k].chunk
+			c.seg = bySeg[li.chunks[k].segment]
+			l.chunks = append(l.chunks, &c)
+			l.last = max(l.last, c.last)
+		}
+		l.next = l.nextOffset()
+		l.dirty = len(l.chunks) > 0 // to learn what is live
+		for _, t := range li.terms {
+			if t.first <= l.last { // what is beyond comes from the WAL
+				l.terms = append(l.terms, t)
+			}
+		}
+	}
+}
+
+// replayWAL reads the WAL files that the checkpoint does not cover.
+func (r *recovery) replayWAL(fresh bool) error {
+	all, err := r.list(walName, walSuffix)
+	if err != nil {
+		return err
+	}
+	r.wals = all
+	from, seq, err := r.start(all)
+	if err != nil {
+		return err
+	}
+	r.replay.store, r.replay.seq, r.replay.hurt = r.Store, seq, make(map[uint64]string)
+	live := slices.DeleteFunc(slices.Clone(all), func(id uint64) bool { return id < from })
+	if !fresh && (len(live) == 0 || live[0] != from) {
+		what := fmt.Sprintf("%s is missing", r.path(walName, fileName(from, walSuffix)))
+		r.opts.Logger.Error("damaged WAL: any log may have lost entries", "what", what)
+		r.replay.all = fmt.Errorf("%w: %s", ErrDamaged, what)
+	}
+	for _, id := range live {
+		img, err := readWAL(r.fs, r.path(walName, fileName(id, walSuffix)), id)
+		if err != nil {
+			return err
+		}
+		r.replay.file(img)
+	}
+	r.replay.check()
+	return nil
+}
+
+// start finds the first file to replay, and the sequence of the batch before
+// it: what the checkpoint says, or a later file that repeats all before it.
+func (r *recovery) start(ids []uint64) (from, seq uint64, err error) {
+	for _, id := range slices.Backward(ids) {
+		if id < r.image.replayFrom {
+			break
+		}
+		img, err := readHead(r.fs, r.path(walName, fileName(id, walSuffix)), id)
+		if err != nil {
+			return 0, 0, err
+		}
+		if seq, ok := img.rebased(); ok {
+			return id, seq - 1, nil
+		}
+	}
+	return r.image.replayFrom, r.image.seq, nil
+}
+
+// list returns the numbers of the files in a directory of the store, and
+// removes those that were never finished.
+func (r *recovery) list(dir, suffix string) (numbers []uint64, err error) {
+	names, err := r.fs.List(r.path(dir))
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, newSuffix) {
+			if err := r.fs.Remove(r.path(dir, name)); err != nil {
+				return nil, err
+			}
+		} else if n, ok := fileNumber(name, suffix); ok {
+			numbers = append(numbers, n)
+		} else {
+			return nil, fmt.Errorf("%w: %s does not belong here", ErrForeign, r.path(dir, name))
+		}
+	}
+	return numbers, nil
+}
+
+// rewrite writes the recovered tail to a new WAL file. What was read may have
+// come from a page cache that a failed sync left clean; and a file that ends in a torn
+// batch must not be continued. The file gets its name when it is durable as a whole.
+func (r *recovery) rewrite() error {
+	id := r.image.replayFrom
+	if n := len(r.wals); n > 0 {
+		id = max(id, r.wals[n-1]+1)
+	}
+	s := r.Store
+	s.preparer = &preparer{store: s, next: make(chan *walFile), freed: make(chan struct{}, 1), done: make(chan struct{}), id: id, size: 2 * firstWAL}
+	s.wal = &wal{store: s, wake: make(chan struct{}, 1), done: make(chan struct{}), seq: r.replay.seq}
+	name := s.preparer.path(id, walSuffix+newSuffix)
+	f, err := s.fs.Create(name)
+	if err != nil {
+		return err
+	}
+	file := newWALFile(id, f, 0)
+	w := &rewriter{wal: s.wal, file: file, flags: flagRebase}
+	if err = w.logs(r); err == nil {
+		size := max(min(firstWAL, s.opts.WALFileSize), file.pos+min(firstWAL, s.opts.WALFileSize)/2)
+		err = file.extend(alignUp(size))
+	}
+	if err == nil {
+		err = s.preparer.publish(name, id)
+	}
+	if err != nil {
+		f.Close()
+		return errors.Join(err, s.fs.Remove(name))
+	}
+	if f, err = reopen(s.fs, f, s.preparer.path(id, walSuffix)); err != nil {
+		return err
+	}
+	file.file = f
+	s.wal.file = file
+	s.active.Store(id)
+	for _, l := range s.logs {
+		for _, t := range l.tables {
+			t.wal = id
+		}
+	}
+	return nil
+}
+
+// reopen opens a file under its new name.
+func reopen(fs vfs.FS, f vfs.File, name string) (vfs.File, error) {
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	return fs.Open(name)
+}
+
+// rewriter writes batches without syncing each.
+type rewriter struct {
+	*wal
+	file  *walFile
+	flags uint32
+}
+
+// logs writes all that was replayed, in the order of the log ids.
+func (w *rewriter) logs(r *recovery) error {
+	w.batch.reset()
+	if r.replay.all != nil {
+		w.batch.damage(kindDamageAll, 0, damageText(r.replay.all))
+	}
+	for _, id := range r.replay.deleted {
+		w.batch.deletion(id)
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.Store.logs)) {
+		if err := w.log(r.Store.logs[id], r.replay.all); err != nil {
+			return err
+		}
+	}
+	return w.flush()
+}
+
+func damageText(err error) string { return strings.TrimPrefix(err.Error(), ErrDamaged.Error()+": ") }
+
+func (w *rewriter) log(l *Log, all error) error {
+	if l.fromWAL {
+		w.batch.snapshot(l.id, l.checkpoint)
+	}
+	for _, t := range l.tables {
+		items := t.items
+		for len(items) > 0 {
+			n, bytes := 0, 0
+			for n < len(items) && (n == 0 || bytes < maxBatch/4) {
+				bytes += entryLen(items[n].e)
+				n++
+			}
+			start := w.batch.begin(kindEntries, l.id)
+			for i := range items[:n] {
+				w.batch.buf, _ = appendEntry(w.batch.buf, l.seed, items[i].e)
+			}
+			w.batch.finish(start)
+			items = items[n:]
+			if len(w.batch.buf) >= maxBatch/2 {
+				if err := w.flush(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if l.hasHard {
+		w.batch.hardState(l.id, l.hard)
+	}
+	if l.damage != nil && l.damage != all {
+		w.batch.damage(kindDamage, l.id, damageText(l.damage))
+	}
+	return nil
+}
+
+// flush writes the batch. Its durable-through is the batch before it: whoever
+// sees the file sees all of it.
+func (w *rewriter) flush() error {
+	b := w.batch.seal(w.file.id, w.seq+1, w.seq, w.flags, w.file.seed)
+	if _, err := w.file.file.WriteAt(b, w.file.pos); err != nil {
+		return err
+	}
+	w.file.pos += int64(len(b))
+	w.file.size = w.file.pos
+	w.seq++
+	w.flags = 0
+	w.batch.reset()
+	return nil
+}
+
+// tidyWAL keeps a few of the files that were replayed, to be used again, and
+// sets those with damage aside.
+func (r *recovery) tidyWAL() error {
+	for _, id := range r.wals {
+		name := r.path(walName, fileName(id, walSuffix))
+		if _, hurt := r.replay.hurt[id]; hurt {
+			if err := r.setAside(name); err != nil {
+				return err
+			}
+			continue
+		}
+		fi, err := r.fs.Stat(name)
+		if err != nil {
+			return err
+		}
+		if err := r.preparer.recycle(name, fi.Size()); err != nil {
+			return err
+		}
+	}
+	return r.fs.SyncDir(r.walDir)
+}
+
+// setAside moves a damaged file to where an operator finds it.
+func (r *recovery) setAside(name string) error {
+	dir := r.path(damagedName)
+	if err := r.fs.MkdirAll(dir); err != nil {
+		return err
+	}
+	if err := r.fs.SyncDir(r.dir); err != nil {
+		return err
+	}
+	to := path.Join(dir, path.Base(name))
+	r.opts.Logger.Error("damaged WAL file set aside", "from", name, "to", to)
+	if err := r.fs.Rename(name, to); err != nil {
+		return err
+	}
+	return r.fs.SyncDir(dir)
+}
+
+// tidyCheckpoints removes all but the newest.
+func (r *recovery) tidyCheckpoints() error {
+	numbers, err := r.list(checkpointName, checkpointSuffix)
+	if err != nil {
+		return err
+	}
+	for _, n := range numbers {
+		if n != r.number {
+			if err := r.fs.Remove(r.path(checkpointName, fileName(n, checkpointSuffix))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// readFile reads a whole file.
+func readFile(fs vfs.FS, name string) ([]byte, error) {
+	f, err := fs.OpenRead(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, size)
+	if _, err := f.ReadAt(b, 0); err != nil && err != io.EOF {
+		return nil, err
+	}
+	return b, nil
+}

@@ -1,0 +1,329 @@
+package storage
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"waybill/internal/record"
+	"waybill/internal/vfs"
+)
+
+// replay reads the WAL files after the last checkpoint into the logs.
+//
+// Batches are numbered without a gap, through all files. When a number is
+// missing and a later batch proves by its durable-through that the missing one
+// was synced, acknowledged data is damaged. When nothing proves it, the missing
+// batch was torn by a power cut before it was acknowledged, and the WAL ends there.
+type replay struct {
+	store   *Store
+	seq     uint64            // of the last batch
+	ended   bool              // a batch was torn: nothing after it counts
+	deleted []record.LogID    // to be repeated in the new WAL file
+	hurt    map[uint64]string // WAL files with damage → path
+	all     error             // damage that may concern any log
+
+	suspect   *batch // the first bad batch since the last good one, if its header could be read
+	suspectIn *walImage
+}
+
+// walImage is a WAL file in memory.
+type walImage struct {
+	id   uint64
+	name string
+	seed uint32
+	buf  []byte
+	bad  []span // could not be read
+}
+
+type span struct {
+	from, to int64
+	err      error
+}
+
+// readWAL reads a file, leaving out what cannot be read.
+func readWAL(fs vfs.FS, name string, id uint64) (*walImage, error) {
+	f, err := fs.OpenRead(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	img := &walImage{id: id, name: name, seed: seed64(id), buf: make([]byte, size)}
+	const piece = 1 << 20
+	for from := int64(0); from < size; from += piece {
+		img.read(f, from, min(from+piece, size), piece)
+	}
+	return img, nil
+}
+
+// readHead reads no more than the first batch of a file, if it repeats all that the
+// files before it hold. What cannot be read is left out: replay will report it.
+func readHead(fs vfs.FS, name string, id uint64) (*walImage, error) {
+	f, err := fs.OpenRead(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	img := &walImage{id: id, name: name, seed: seed64(id)}
+	var head [batchHeader]byte
+	if _, err := f.ReadAt(head[:], 0); err != nil || le.Uint32(head[36:])&flagRebase == 0 {
+		return img, nil
+	}
+	b := make([]byte, min(size, batchHeader+int64(le.Uint32(head[32:]))))
+	if _, err := f.ReadAt(b, 0); err == nil {
+		img.buf = b
+	}
+	return img, nil
+}
+
+// read reads [from, to); when that fails, in ever smaller parts, down to
+// a page.
+func (img *walImage) read(f vfs.File, from, to, piece int64) {
+	n, err := f.ReadAt(img.buf[from:to], from)
+	if int64(n) == to-from {
+		return
+	}
+	if piece > 4096 {
+		for piece /= 16; from < to; from += piece {
+			img.read(f, from, min(from+piece, to), piece)
+		}
+		return
+	}
+	clear(img.buf[from:to])
+	if k := len(img.bad); k > 0 && img.bad[k-1].to == from {
+		img.bad[k-1].to = to
+		return
+	}
+	img.bad = append(img.bad, span{from, to, err})
+}
+
+// next returns the first whole batch at or after pos.
+func (img *walImage) next(pos int64) (b batch, ok bool) {
+	for ; pos < int64(len(img.buf)); pos += sector {
+		if b, ok = parseBatch(img.buf[pos:], pos, img.id, img.seed); ok {
+			return b, true
+		}
+	}
+	return batch{}, false
+}
+
+// rebased reports whether the file begins with a batch that replaces all
+// earlier files.
+func (img *walImage) rebased() (seq uint64, ok bool) {
+	b, ok := parseBatch(img.buf, 0, img.id, img.seed)
+	return b.seq, ok && b.flags&flagRebase != 0
+}
+
+// file replays one file. Files come in increasing order.
+func (r *replay) file(img *walImage) {
+	for pos := int64(0); !r.ended; {
+		b, ok := img.next(pos)
+		if !ok {
+			r.tail(img, pos)
+			return
+		}
+		if b.pos > pos {
+			r.suspects(img, pos)
+		}
+		if b.seq != r.seq+1 {
+			r.gap(img, &b)
+		}
+		if r.ended {
+			return
+		}
+		r.suspect, r.suspectIn = nil, nil
+		r.seq = b.seq
+		r.batch(img, &b, nil)
+		pos = b.pos + b.size
+	}
+}
+
+// suspects remembers the bad batch at pos.
+func (r *replay) suspects(img *walImage, pos int64) {
+	if r.suspectIn == nil {
+		b, _ := parseBatch(img.buf[pos:], pos, img.id, img.seed)
+		r.suspect, r.suspectIn = &b, img
+	}
+}
+
+// tail looks at what follows the last whole batch of a file: zeros, the
+// remains of its former use, or a batch that is torn or damaged, as the next
+// file will tell. What cannot be read at all may have been acknowledged.
+func (r *replay) tail(img *walImage, pos int64) {
+	if pos < int64(len(img.buf)) {
+		r.suspects(img, pos)
+	}
+	for _, s := range img.bad {
+		if s.to > pos {
+			r.damageAll(img, fmt.Sprintf("%s, position %d: cannot be read: %v", img.name, s.from, s.err))
+			return
+		}
+	}
+}
+
+// gap judges that the batches between r.seq and b are missing.
+func (r *replay) gap(img *walImage, b *batch) {
+	where, at := img, b.pos
+	if r.suspectIn != nil {
+		where, at = r.suspectIn, r.suspect.pos
+	}
+	switch {
+	case b.seq <= r.seq:
+		r.damageAll(img, fmt.Sprintf("%s, position %d: batch %d follows batch %d", img.name, b.pos, b.seq, r.seq))
+	case b.durable <= r.seq:
+		r.store.opts.Logger.Warn("the WAL ends in a batch that was never acknowledged", "file", where.name, "position", at, "batch", r.seq+1)
+		r.ended = true
+	case b.seq == r.seq+2 && where.id == img.id && r.suspect != nil && r.suspect.size > 0 &&
+		r.suspect.seq == r.seq+1 && r.suspect.pos+r.suspect.size == b.pos:
+		what := fmt.Sprintf("%s, position %d: batch %d is damaged", where.name, at, r.seq+1)
+		r.store.opts.Logger.Error("damaged WAL", "what", what)
+		r.hurt[where.id] = where.name
+		r.batch(where, r.suspect, &what)
+	default:
+		r.damageAll(where, fmt.Sprintf("%s, position %d: batches %d to %d are missing or damaged", where.name, at, r.seq+1, b.seq-1))
+	}
+}
+
+func (r *replay) damageAll(img *walImage, what string) {
+	r.store.opts.Logger.Error("damaged WAL: any log may have lost entries", "what", what)
+	r.hurt[img.id] = img.name
+	if r.all == nil {
+		r.all = fmt.Errorf("%w: %s", ErrDamaged, what)
+	}
+}
+
+// batch replays the records of a batch. damage is not nil when the batch is
+// not whole: then it is the description, and each log of which a record does not
+// match its own checksum is marked with it.
+func (r *replay) batch(img *walImage, b *batch, damage *string) {
+	for rest := b.records; len(rest) > 0; {
+		var rec walRecord
+		var err error
+		if rec, rest, err = nextRecord(rest); err == nil {
+			err = r.record(img, &rec)
+		}
+		if err == nil {
+			continue
+		}
+		if damage == nil {
+			// The batch matches its checksum: it was written like this.
+			what := fmt.Sprintf("%s, position %d: batch %d: %v", img.name, b.pos, b.seq, err)
+			damage = &what
+		}
+		if rest == nil {
+			r.damageAll(img, *damage)
+			return
+		}
+		r.hurt[img.id] = img.name
+		r.store.log(rec.log).markDamaged(*damage)
+	}
+}
+
+func (r *replay) record(img *walImage, rec *walRecord) error {
+	if !rec.ok {
+		return errCRC
+	}
+	if rec.kind == kindDamageAll {
+		if r.all == nil {
+			r.all = fmt.Errorf("%w: %s", ErrDamaged, rec.body)
+		}
+		return nil
+	}
+	l := r.store.log(rec.log)
+	switch rec.kind {
+	case kindEntries:
+		return r.entries(img, l, rec.body)
+	case kindHardState:
+		h, err := parseHardState(rec.body)
+		if err != nil {
+			return err
+		}
+		l.hard, l.hasHard, l.dirty = h, true, true
+	case kindSnapshot:
+		c, _, err := parseCheckpoint(rec.body)
+		if err != nil {
+			return err
+		}
+		l.reset(c)
+	case kindDelete:
+		r.store.drop(l)
+		r.deleted = append(r.deleted, l.id)
+	case kindDamage:
+		l.markDamaged(string(rec.body))
+	}
+	return nil
+}
+
+func (r *replay) entries(img *walImage, l *Log, body []byte) error {
+	n := 0
+	for rest := body; len(rest) > 0; n++ {
+		f, next, err := nextFrame(rest)
+		if err != nil {
+			return err
+		}
+		if !f.valid(l.seed) {
+			return errCRC
+		}
+		rest = next
+	}
+	if n == 0 {
+		return nil
+	}
+	block, entries, crcs := make(entryBlock, n), make([]*raftpb.Entry, n), make([]uint32, n)
+	for i, rest := 0, body; i < n; i++ {
+		var f frame
+		f, rest, _ = nextFrame(rest)
+		if i > 0 && uint64(f.index) != entries[i-1].GetIndex()+1 {
+			return fmt.Errorf("%w: index %d follows %d", errRecord, f.index, entries[i-1].GetIndex())
+		}
+		entries[i], crcs[i] = block.set(i, &f), f.crc
+	}
+	if entries[0].GetIndex() < 2 {
+		return fmt.Errorf("%w: index %d", errRecord, entries[0].GetIndex())
+	}
+	return l.append(img.id, entries, crcs)
+}
+
+func (l *Log) markDamaged(what string) {
+	if l.damage == nil {
+		l.damage = fmt.Errorf("%w: log %d: %s", ErrDamaged, l.id, what)
+	}
+}
+
+// check marks logs in which entries are missing that raft may still need.
+func (r *replay) check() {
+	for _, id := range slices.Sorted(maps.Keys(r.store.logs)) {
+		l := r.store.logs[id]
+		next := l.applied + 1
+		cover := func(first, end record.Index) {
+			if first <= next {
+				next = max(next, end)
+			}
+		}
+		for _, c := range l.chunks {
+			cover(c.first, c.last+1)
+		}
+		for _, t := range l.tables {
+			cover(t.first, t.end())
+		}
+		if l.last < l.applied || next <= l.last {
+			l.markDamaged(fmt.Sprintf("%s: no entry %d after the checkpoint at %d, in a log that ends at %d",
+				path.Clean(r.store.walDir), next, l.applied, l.last))
+		}
+		if r.all != nil && l.damage == nil {
+			l.damage = r.all
+		}
+	}
+	r.store.damage = r.all
+}

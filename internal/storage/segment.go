@@ -1,0 +1,151 @@
+package storage
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"sync"
+
+	"waybill/internal/record"
+	"waybill/internal/vfs"
+)
+
+const (
+	segSuffix = ".seg"
+	maxOpen   = 256 // open segment files that nobody uses
+)
+
+// segment is a file of chunks, append-only, of one log or shared by the remnants
+// of many.
+type segment struct {
+	set    *segments
+	number uint64
+	owner  record.LogID // whose chunks it holds, if !shared
+	shared bool
+
+	// Owned by the flusher.
+	size int64 // bytes that chunks of the last checkpoint, or the next, take
+	live int64 // bytes of live entries
+
+	// Protected by segments.mu.
+	file  vfs.File // nil: not open
+	refs  int
+	gone  bool // no checkpoint lists it: to be removed when refs is 0
+	inUse uint64
+}
+
+// segments are the segment files of a store.
+type segments struct {
+	fs   vfs.FS
+	dir  string
+	fail func(error)
+
+	mu    sync.Mutex
+	open  []*segment // with a file
+	clock uint64
+}
+
+func (s *segment) name() string { return path.Join(s.set.dir, fileName(s.number, segSuffix)) }
+
+// retain keeps the file until release. The caller holds a lock under
+// which the segment is known not to be gone.
+func (s *segment) retain() {
+	s.set.mu.Lock()
+	s.refs++
+	s.set.mu.Unlock()
+}
+
+func (s *segment) release() {
+	s.set.mu.Lock()
+	defer s.set.mu.Unlock()
+	s.refs--
+	if s.gone && s.refs == 0 {
+		s.remove()
+	}
+}
+
+// drop removes the file as soon as nobody reads it.
+func (s *segment) drop() {
+	s.set.mu.Lock()
+	defer s.set.mu.Unlock()
+	s.gone = true
+	if s.refs == 0 {
+		s.remove()
+	}
+}
+
+func (s *segment) remove() {
+	s.close()
+	if err := s.set.fs.Remove(s.name()); err != nil {
+		s.set.fail(fmt.Errorf("remove a segment: %w", err))
+	}
+}
+
+func (s *segment) close() {
+	if s.file == nil {
+		return
+	}
+	s.file.Close() // all that matters was synced
+	s.file = nil
+	if i := slices.Index(s.set.open, s); i >= 0 {
+		s.set.open = slices.Delete(s.set.open, i, i+1)
+	}
+}
+
+// handle returns the open file of a segment that is retained.
+func (s *segment) handle() (vfs.File, error) {
+	set := s.set
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	set.clock++
+	s.inUse = set.clock
+	if s.file != nil {
+		return s.file, nil
+	}
+	f, err := set.fs.Open(s.name())
+	if err != nil {
+		return nil, err
+	}
+	set.opened(s, f)
+	return f, nil
+}
+
+// create makes the file of a new segment. It is durable after a sync of the
+// file and of the directory.
+func (s *segment) create() error {
+	f, err := s.set.fs.Create(s.name())
+	if err != nil {
+		return err
+	}
+	s.set.mu.Lock()
+	defer s.set.mu.Unlock()
+	s.set.opened(s, f)
+	return nil
+}
+
+// opened notes an open file, and closes the one that was not used for the
+// longest time when there are too many.
+func (s *segments) opened(seg *segment, f vfs.File) {
+	seg.file = f
+	if len(s.open) >= maxOpen {
+		var oldest *segment
+		for _, o := range s.open {
+			if o.refs == 0 && (oldest == nil || o.inUse < oldest.inUse) {
+				oldest = o
+			}
+		}
+		if oldest != nil {
+			oldest.close()
+		}
+	}
+	s.open = append(s.open, seg)
+}
+
+// closeAll closes the files at the end.
+func (s *segments) closeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.open) > 0 {
+		s.open[len(s.open)-1].close()
+	}
+}

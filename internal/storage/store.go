@@ -1,0 +1,190 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"waybill/internal/record"
+	"waybill/internal/vfs"
+)
+
+// maxSealed is how many full WAL files may wait for the flusher. Each keeps
+// its entries in memory, so when there are more the WAL waits too.
+const maxSealed = 2
+
+// Store is the storage of one node.
+type Store struct {
+	fs      vfs.FS
+	dir     string
+	walDir  string
+	opts    Options
+	lock    io.Closer
+	id      string
+	metrics *metrics
+	segs    *segments
+	cold    *coldCache
+
+	mu     sync.RWMutex // protects logs
+	logs   map[record.LogID]*Log
+	damage error // any log may have lost something; set by the recovery
+
+	wal      *wal
+	preparer *preparer
+	flusher  *flusher
+	space    space
+	active   atomic.Uint64   // id of the WAL file that is being written
+	written  atomic.Bool     // something was written since the last checkpoint
+	sealed   chan sealedFile // from the WAL goroutine to the flusher
+
+	closing  chan struct{}
+	closed   sync.Once
+	closeErr error
+	started  atomic.Bool
+	stopped  sync.WaitGroup // monitor, flusher
+
+	failMu sync.Mutex
+	failed error
+}
+
+// sealedFile is a full WAL file.
+type sealedFile struct {
+	*walFile
+	seq uint64 // of its last batch
+}
+
+// Start starts the flusher. Until then no checkpoint is asked for; the owners
+// of the recovered logs are set up between Open and Start.
+func (s *Store) Start() {
+	if s.started.CompareAndSwap(false, true) {
+		s.stopped.Go(s.flusher.run)
+	}
+}
+
+// Close syncs what is pending, stops all goroutines and closes all files. It
+// waits for a call of Options.Checkpoint that is under way. An error says that
+// requests were given up, because the disk failed or was full.
+func (s *Store) Close() error {
+	s.closed.Do(func() {
+		close(s.closing)
+		s.wal.stop()
+		<-s.preparer.done
+		s.stopped.Wait()
+		for len(s.sealed) > 0 {
+			f := <-s.sealed
+			f.file.Close()
+		}
+		s.segs.closeAll()
+		s.failMu.Lock()
+		s.closeErr = s.failed
+		s.failMu.Unlock()
+		if err := s.lock.Close(); err != nil && s.closeErr == nil {
+			s.closeErr = err
+		}
+	})
+	return s.closeErr
+}
+
+// fail ends the work of the store: nothing is completed any more.
+func (s *Store) fail(err error) {
+	s.failMu.Lock()
+	first := s.failed == nil
+	if first {
+		s.failed = err
+	}
+	s.failMu.Unlock()
+	if first && !errors.Is(err, ErrClosed) {
+		s.opts.Logger.Error("the disk failed", "dir", s.dir, "error", err)
+		s.opts.Fatal(fmt.Errorf("storage: %w", err))
+	}
+}
+
+// failure is why the store failed, or nil.
+func (s *Store) failure() error {
+	s.failMu.Lock()
+	defer s.failMu.Unlock()
+	return s.failed
+}
+
+// ID is the random identity that the store was given when it was made.
+func (s *Store) ID() string { return s.id }
+
+// Log returns the log with that id, an empty one when there is none yet.
+func (s *Store) Log(id record.LogID) *Log {
+	s.mu.RLock()
+	l := s.logs[id]
+	s.mu.RUnlock()
+	if l != nil {
+		return l
+	}
+	return s.log(id)
+}
+
+func (s *Store) log(id record.LogID) *Log {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.logs[id]
+	if l == nil {
+		l = newLog(s, id)
+		l.damage = s.damage
+		s.logs[id] = l
+	}
+	return l
+}
+
+// Logs lists the logs that hold anything, in increasing order.
+func (s *Store) Logs() []record.LogID {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	ids := slices.Collect(maps.Keys(s.logs))
+	ids = slices.DeleteFunc(ids, func(id record.LogID) bool { return !s.logs[id].holds() })
+	slices.Sort(ids)
+	return ids
+}
+
+// holds reports whether the log is more than an empty one.
+func (l *Log) holds() bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return !l.deleted && (l.hasHard || l.last > 1 || l.checkpoint != nil || l.damage != nil && l.damage != l.store.damage)
+}
+
+// Delete drops the log and all it holds. Its id must not be used again. It
+// returns at once; the deletion is written to the WAL with the next batch.
+func (s *Store) Delete(id record.LogID) {
+	l := s.Log(id)
+	l.mu.Lock()
+	was := l.deleted
+	l.deleted = true
+	l.mu.Unlock()
+	if !was {
+		s.wal.add(&Append{Log: l, deletion: true})
+	}
+}
+
+// drop forgets a log whose deletion is durable. Its segments go with the next checkpoint.
+func (s *Store) drop(l *Log) {
+	s.mu.Lock()
+	if s.logs[l.id] == l {
+		delete(s.logs, l.id)
+	}
+	s.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.deleted = true
+	l.truncate(0)
+}
+
+// Append queues a request. It does not wait for the disk. The store reads what
+// it points to until it is done, and keeps the entries.
+func (s *Store) Append(a *Append) { s.wal.add(a) }
+
+// maxBatch bounds a batch of several requests.
+func (s *Store) maxBatch() int { return int(min(maxBatch, s.opts.WALFileSize/2)) }
+
+func (s *Store) path(parts ...string) string { return path.Join(append([]string{s.dir}, parts...)...) }

@@ -1,0 +1,323 @@
+package storage
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"waybill/internal/record"
+)
+
+// maxBatch bounds a batch, so that a request waits for no more than the write
+// of so many bytes before its own. A larger request is a batch of its own.
+const maxBatch = 4 << 20
+
+// wal is the write-ahead log: a queue and the goroutine that empties it.
+type wal struct {
+	store *Store
+
+	mu     sync.Mutex // protects the queue
+	queue  []*Append
+	closed bool
+	wake   chan struct{} // of one element: the queue is not empty any more, or closed
+	done   chan struct{} // closed when the goroutine has ended
+
+	// Owned by the goroutine.
+	file  *walFile
+	seq   uint64 // of the last batch that was synced
+	batch batchWriter
+	crcs  []uint32 // of the batch's entries
+	lazy  []*Log   // with a hard state that waits for the next batch
+	spare []*Append
+	dirty bool // something was written since the store was opened
+}
+
+// add queues a request.
+func (w *wal) add(a *Append) {
+	w.mu.Lock()
+	first := len(w.queue) == 0
+	if !w.closed {
+		w.queue = append(w.queue, a)
+	}
+	w.mu.Unlock()
+	if first {
+		w.notify()
+	}
+}
+
+func (w *wal) notify() {
+	select {
+	case w.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// take empties the queue, waiting until it holds something; nil when it was
+// closed and is empty.
+func (w *wal) take() []*Append {
+	for {
+		w.mu.Lock()
+		reqs, closed := w.queue, w.closed
+		if len(reqs) > 0 {
+			w.queue, w.spare = w.spare[:0], nil
+		}
+		w.mu.Unlock()
+		if len(reqs) > 0 || closed {
+			return reqs
+		}
+		<-w.wake
+	}
+}
+
+// run is the WAL goroutine. While one batch is synced the next one gathers in
+// the queue: under load batches grow by themselves, and without load a request waits for nothing.
+func (w *wal) run() {
+	defer close(w.done)
+	for {
+		reqs := w.take()
+		if len(reqs) == 0 {
+			w.finish()
+			return
+		}
+		if err := w.process(reqs); err != nil {
+			w.store.fail(err)
+			return
+		}
+		clear(reqs)
+		w.spare = reqs
+	}
+}
+
+// process writes the requests, in as many batches as they need.
+func (w *wal) process(reqs []*Append) error {
+	if !needSync(reqs) {
+		w.postpone(reqs)
+		return nil
+	}
+	for len(reqs) > 0 {
+		n := w.encode(reqs)
+		if !w.batch.empty() {
+			if err := w.write(); err != nil {
+				return err
+			}
+		}
+		w.apply(reqs[:n])
+		complete(reqs[:n])
+		reqs = reqs[n:]
+	}
+	return nil
+}
+
+func needSync(reqs []*Append) bool {
+	for _, a := range reqs {
+		if a.sync() {
+			return true
+		}
+	}
+	return false
+}
+
+func complete(reqs []*Append) {
+	for _, a := range reqs {
+		if a.Done != nil {
+			a.Done.AppendDone(a) // which may use a again
+		}
+	}
+}
+
+// postpone keeps hard states for the next batch.
+func (w *wal) postpone(reqs []*Append) {
+	for _, a := range reqs {
+		l := a.Log
+		if a.Err = l.refuses(); a.Err != nil || a.HardState == nil {
+			continue
+		}
+		if !l.hasLazy {
+			w.lazy = append(w.lazy, l)
+		}
+		l.lazy, l.hasLazy = newHardState(a.HardState), true
+	}
+	complete(reqs)
+}
+
+// refuses returns why nothing can be appended, or nil.
+func (l *Log) refuses() error {
+	if l.gone {
+		return fmt.Errorf("%w: log %d was deleted", ErrNotFound, l.id)
+	}
+	return l.damage // which does not change once the WAL goroutine runs
+}
+
+// encode puts as many of the requests into the batch as fit, at least one, and
+// returns how many.
+func (w *wal) encode(reqs []*Append) int {
+	w.batch.reset()
+	w.crcs = w.crcs[:0]
+	n, limit := 0, w.store.maxBatch()
+	for ; n < len(reqs); n++ {
+		a := reqs[n]
+		if n > 0 && len(w.batch.buf)+a.size() > limit {
+			break
+		}
+		if a.Err = a.Log.refuses(); a.Err == nil {
+			w.encodeOne(a)
+		}
+	}
+	for _, l := range w.lazy {
+		if l.hasLazy {
+			w.batch.hardState(l.id, l.lazy)
+		}
+	}
+	return n
+}
+
+func (w *wal) encodeOne(a *Append) {
+	l := a.Log
+	if a.deletion {
+		w.batch.deletion(l.id)
+		l.gone, l.hasLazy = true, false
+		return
+	}
+	if a.Snapshot != nil {
+		w.batch.snapshot(l.id, snapshotCheckpoint(a.Snapshot))
+	}
+	if len(a.Entries) > 0 {
+		w.crcs = w.batch.entries(l, a.Entries, w.crcs)
+	}
+	if a.HardState != nil {
+		w.batch.hardState(l.id, newHardState(a.HardState))
+		l.hasLazy = false // it is older
+	}
+}
+
+// size is at least what the request takes in a batch.
+func (a *Append) size() int {
+	n := 4 * (recordHeader + 32)
+	for _, e := range a.Entries {
+		n += entryLen(e)
+	}
+	if a.Snapshot != nil {
+		n += len(a.Snapshot.GetData()) + 1024
+	}
+	return n
+}
+
+// write makes the batch durable: one write, one sync. After an error nothing
+// may be written any more: a sync that is repeated would lie.
+func (w *wal) write() error {
+	need := alignUp(int64(len(w.batch.buf)))
+	if w.file.pos+need > w.file.size {
+		if err := w.roll(need); err != nil {
+			return err
+		}
+	}
+	f := w.file
+	b := w.batch.seal(f.id, w.seq+1, w.seq, 0, f.seed)
+	if _, err := f.file.WriteAt(b, f.pos); err != nil {
+		return fmt.Errorf("write to the WAL, %s: %w", f.file.Name(), err)
+	}
+	start := time.Now()
+	if err := f.file.SyncData(); err != nil {
+		return fmt.Errorf("sync of the WAL, %s: %w", f.file.Name(), err)
+	}
+	m := w.store.metrics
+	m.fsync.Observe(time.Since(start).Seconds())
+	m.batchBytes.Observe(float64(len(b)))
+	m.batchEntries.Observe(float64(len(w.crcs)))
+	m.walBytes.Add(float64(len(b)))
+	f.pos += int64(len(b))
+	w.seq++
+	w.dirty = true
+	w.store.written.Store(true)
+	return nil
+}
+
+// apply makes the requests visible in the logs.
+func (w *wal) apply(reqs []*Append) {
+	for _, l := range w.lazy {
+		if l.hasLazy {
+			l.mu.Lock()
+			l.hard, l.hasHard, l.hasLazy = l.lazy, true, false
+			l.mu.Unlock()
+		}
+	}
+	w.lazy = w.lazy[:0]
+	crcs := w.crcs
+	for _, a := range reqs {
+		if a.Err == nil {
+			crcs = crcs[w.applyOne(a, crcs):]
+		}
+	}
+}
+
+func (w *wal) applyOne(a *Append, crcs []uint32) int {
+	l := a.Log
+	if a.deletion {
+		w.store.drop(l)
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if a.Snapshot != nil {
+		l.reset(snapshotCheckpoint(a.Snapshot))
+	}
+	if len(a.Entries) > 0 {
+		if i := a.Entries[0].GetIndex(); record.Index(i) <= l.applied || record.Index(i) > l.last+1 {
+			panic(fmt.Sprintf("storage: log %d: append at index %d, of (%d, %d]", l.id, i, l.applied, l.last))
+		}
+		if err := l.append(w.file.id, a.Entries, crcs); err != nil {
+			panic(err)
+		}
+	}
+	if a.HardState != nil {
+		l.hard, l.hasHard, l.dirty = newHardState(a.HardState), true, true
+	}
+	return len(a.Entries)
+}
+
+// roll goes on with the next WAL file and hands the full one to the flusher.
+// It waits when the flusher is too far behind, or the disk is full.
+func (w *wal) roll(need int64) error {
+	s := w.store
+	full := w.file
+	next, err := s.preparer.take()
+	if err != nil {
+		return err
+	}
+	if next.size < need {
+		if err := next.extend(need); err != nil {
+			return err
+		}
+	}
+	w.file = next
+	s.active.Store(next.id)
+	select {
+	case s.sealed <- sealedFile{full, w.seq}:
+	case <-s.closing: // it will be replayed
+		full.file.Close()
+	}
+	return nil
+}
+
+// finish is the end of the goroutine at Close. The empty batch proves, by its
+// durable-through, that the one before it was acknowledged.
+func (w *wal) finish() {
+	if w.dirty || len(w.lazy) > 0 {
+		w.encode(nil)
+		if err := w.write(); err != nil {
+			w.store.fail(err)
+			return
+		}
+		w.apply(nil)
+	}
+	w.file.file.Close()
+}
+
+// stop lets the goroutine empty the queue and end, and waits for it.
+func (w *wal) stop() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.notify()
+	<-w.done
+}

@@ -1,0 +1,244 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"waybill/internal/vfs"
+)
+
+const (
+	walSuffix  = ".wal"
+	newSuffix  = ".new" // of a file that is not ready yet: removed at Open
+	firstWAL   = 8 << 20
+	zeroPiece  = 1 << 20
+	zeroSync   = 4 << 20 // sync so often while zeroing, to keep the syncs of others short
+	poolSize   = 2       // WAL files kept for another use
+	retryEvery = time.Second
+)
+
+// walFile is a WAL file that is being written.
+type walFile struct {
+	id   uint64
+	file vfs.File
+	size int64 // allocated: written once, so that a write needs no space
+	pos  int64 // of the next batch
+	seed uint32
+}
+
+func newWALFile(id uint64, f vfs.File, size int64) *walFile {
+	return &walFile{id: id, file: f, size: size, seed: seed64(id)}
+}
+
+// extend makes room for a batch that is larger than the file.
+func (f *walFile) extend(size int64) error {
+	if err := zero(f.file, f.size, size, nil); err != nil {
+		return fmt.Errorf("make room in the WAL: %w", err)
+	}
+	if err := f.file.Sync(); err != nil {
+		return fmt.Errorf("make room in the WAL: %w", err)
+	}
+	f.size = size
+	return nil
+}
+
+// zero writes zeros over [from, to) of f, calling pause now and then.
+func zero(f vfs.File, from, to int64, pause func() error) error {
+	piece := make([]byte, min(zeroPiece, to-from))
+	for done := int64(0); from < to; {
+		n := min(int64(len(piece)), to-from)
+		if _, err := f.WriteAt(piece[:n], from); err != nil {
+			return err
+		}
+		from, done = from+n, done+n
+		if pause != nil && done >= zeroSync {
+			done = 0
+			if err := pause(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// fileName is the name of a numbered file; numbers sort as text.
+func fileName(n uint64, suffix string) string { return fmt.Sprintf("%012d%s", n, suffix) }
+
+func fileNumber(name, suffix string) (uint64, bool) {
+	digits, ok := strings.CutSuffix(name, suffix)
+	n, err := strconv.ParseUint(digits, 10, 64)
+	return n, ok && err == nil && fileName(n, suffix) == name
+}
+
+func noSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// preparer makes the next WAL file ready while the current one fills: an old
+// one under a new number or, when there is none, one that is written full of
+// zeros. An append never allocates disk space, so a full disk cannot
+// break it half-way, and a sync has no metadata to write.
+type preparer struct {
+	store *Store
+	next  chan *walFile
+	freed chan struct{} // of one element: try again, there may be space
+	done  chan struct{}
+
+	id   uint64 // of the last file that was made
+	size int64  // of the next new file: small at first, so that a small store stays small
+
+	mu   sync.Mutex
+	pool []string // names of files of the full size that hold nothing that is needed
+}
+
+func (p *preparer) run() {
+	defer close(p.done)
+	for {
+		f, err := p.make()
+		switch {
+		case err == nil:
+			p.store.setFull(causeWAL, nil)
+		case noSpace(err):
+			p.store.setFull(causeWAL, err)
+			select {
+			case <-time.After(retryEvery):
+			case <-p.freed:
+			case <-p.store.closing:
+				return
+			}
+			continue
+		case errors.Is(err, ErrClosed):
+			return
+		default:
+			p.store.fail(fmt.Errorf("prepare a WAL file: %w", err))
+			return
+		}
+		select {
+		case p.next <- f:
+		case <-p.store.wal.done:
+			f.file.Close()
+			return
+		}
+	}
+}
+
+// take waits for the next file.
+func (p *preparer) take() (*walFile, error) {
+	select {
+	case f := <-p.next:
+		return f, nil
+	case <-p.done:
+		return nil, fmt.Errorf("%w: no space for another WAL file", ErrClosed)
+	}
+}
+
+func (p *preparer) make() (*walFile, error) {
+	id := p.id + 1
+	temp := p.path(id, walSuffix+newSuffix)
+	f, size, err := p.blank(temp)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.publish(temp, id); err != nil {
+		f.Close()
+		return nil, err
+	}
+	p.id = id
+	return newWALFile(id, f, size), nil
+}
+
+// blank makes a file under a temporary name, or takes one from the pool.
+func (p *preparer) blank(temp string) (vfs.File, int64, error) {
+	fs := p.store.fs
+	if old := p.popPool(); old != "" {
+		if err := fs.Rename(old, temp); err != nil {
+			return nil, 0, err
+		}
+		f, err := fs.Open(temp)
+		if err != nil {
+			return nil, 0, err
+		}
+		size, err := f.Size()
+		if err != nil {
+			f.Close()
+		}
+		return f, size &^ (sector - 1), err
+	}
+	f, err := fs.Create(temp)
+	if err != nil {
+		return nil, 0, err
+	}
+	size := min(p.size, p.store.opts.WALFileSize)
+	err = zero(f, 0, size, func() error {
+		select {
+		case <-p.store.wal.done:
+			return ErrClosed
+		default:
+			return f.SyncData()
+		}
+	})
+	if err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, errors.Join(err, fs.Remove(temp))
+	}
+	p.size = 2 * size
+	return f, size, nil
+}
+
+// publish gives a file its lasting name.
+func (p *preparer) publish(temp string, id uint64) error {
+	if err := p.store.fs.Rename(temp, p.path(id, walSuffix)); err != nil {
+		return err
+	}
+	return p.store.fs.SyncDir(p.store.walDir)
+}
+
+func (p *preparer) path(id uint64, suffix string) string {
+	return path.Join(p.store.walDir, fileName(id, suffix))
+}
+
+func (p *preparer) popPool() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.pool)
+	if n == 0 {
+		return ""
+	}
+	name := p.pool[n-1]
+	p.pool = p.pool[:n-1]
+	return name
+}
+
+// recycle takes a WAL file that holds nothing that is needed any more.
+func (p *preparer) recycle(name string, size int64) error {
+	p.mu.Lock()
+	keep := size == p.store.opts.WALFileSize && len(p.pool) < poolSize
+	if keep {
+		p.pool = append(p.pool, name)
+	}
+	p.mu.Unlock()
+	if !keep {
+		if err := p.store.fs.Remove(name); err != nil {
+			return err
+		}
+	}
+	p.retry()
+	return nil
+}
+
+// retry has a preparer that found the disk full look again.
+func (p *preparer) retry() {
+	select {
+	case p.freed <- struct{}{}:
+	default:
+	}
+}
