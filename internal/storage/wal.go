@@ -217,7 +217,7 @@ func (w *wal) write() error {
 		return fmt.Errorf("write to the WAL, %s: %w", f.file.Name(), err)
 	}
 	start := time.Now()
-	if err := f.file.SyncData(); err != nil {
+	if err := syncBatch(f.file); err != nil {
 		return fmt.Errorf("sync of the WAL, %s: %w", f.file.Name(), err)
 	}
 	m := w.store.metrics
