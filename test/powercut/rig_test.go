@@ -1,0 +1,239 @@
+//go:build linux
+
+package powercut_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	brokertest "waybill/test/broker"
+	"waybill/test/check"
+	"waybill/test/powercut"
+)
+
+const (
+	diskSize   = 4 << 30
+	drainEvery = 25               // cycles
+	patience   = 30 * time.Second // for anything that a running broker must answer
+
+	// Small files, so that every cycle has some that fill, are written out,
+	// and are recycled.
+	walFileSize = 1 << 20
+	segmentSize = 256 << 10
+)
+
+// rig is a broker on a disk whose power is cut again and again, with the
+// clients that load it, and what they know.
+type rig struct {
+	t      *testing.T
+	disk   *powercut.Disk
+	broker *brokertest.Broker
+	rng    *rand.Rand // of the test's goroutine alone
+	seed   uint64
+
+	amqp     *amqpLoad
+	kafka    *kafkaLoad
+	declared *declarations
+
+	power atomic.Bool // off: errors are to be expected
+
+	took, restartTook time.Duration
+
+	mu       sync.Mutex
+	problems []string // what went wrong beside the checkers' findings
+	cycles   int      // completed
+}
+
+func newRig(t *testing.T, binary string, seed uint64) *rig {
+	t.Helper()
+	disk := powercut.NewDisk(t, diskSize)
+	r := &rig{
+		t: t, disk: disk, seed: seed, rng: rand.New(rand.NewPCG(seed, 0)),
+		broker: brokertest.New(t, brokertest.Options{
+			Binary:  binary,
+			DataDir: filepath.Join(disk.Dir, "data"),
+			Env: []string{
+				fmt.Sprint("WAYBILL_DISK_WAL_FILE_SIZE=", walFileSize),
+				fmt.Sprint("WAYBILL_DISK_SEGMENT_SIZE=", segmentSize),
+			},
+		}),
+	}
+	r.broker.Restart()
+	r.power.Store(true)
+	r.amqp = newAMQPLoad(r)
+	r.kafka = newKafkaLoad(r)
+	r.declared = new(declarations)
+	return r
+}
+
+// problem notes what must not happen. A broken broker may have many.
+func (r *rig) problem(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.problems = append(r.problems, fmt.Sprintf("cycle %d: ", r.cycles)+fmt.Sprintf(format, args...))
+}
+
+// failed tells whether err ends a client's work, and notes it as a problem
+// when the power was on.
+func (r *rig) failed(what string, err error) bool {
+	if err != nil && r.power.Load() {
+		r.problem("%s: %v", what, err)
+	}
+	return err != nil
+}
+
+// run cuts the power so many times, or until stop returns true after a cycle.
+// It returns an error when it had to give up, because the broker did not come back.
+func (r *rig) run(cycles int, stop func() bool) error {
+	for n := range cycles {
+		began := time.Now()
+		if err := r.cycle(); err != nil {
+			return fmt.Errorf("cycle %d: %w", r.cycles, err)
+		}
+		last := n == cycles-1
+		if (n+1)%drainEvery == 0 || last {
+			if err := r.drain(last); err != nil {
+				return fmt.Errorf("cycle %d: drain: %w", r.cycles, err)
+			}
+		}
+		r.took += time.Since(began)
+		r.mu.Lock()
+		r.cycles++
+		r.mu.Unlock()
+		if stop() {
+			return nil
+		}
+	}
+	return nil
+}
+
+// cycle loads the broker, cuts the power, restarts, and looks at what must be
+// there at once.
+func (r *rig) cycle() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var clients sync.WaitGroup
+	for _, start := range []func(context.Context, *sync.WaitGroup) error{r.amqp.start, r.kafka.start, r.declare} {
+		if err := start(ctx, &clients); err != nil {
+			return err
+		}
+	}
+	pause(r.within(20*time.Millisecond, 150*time.Millisecond))
+	if !r.broker.Running() {
+		return errors.New("the broker ended under load, before the power was cut")
+	}
+	r.power.Store(false)
+	r.disk.Cut()
+	pause(r.within(0, 3*time.Millisecond)) // in which it could ack what is lost
+	r.broker.Kill()
+	cancel()
+	r.amqp.hangUp()
+	clients.Wait()
+	r.disk.Unmount()
+	r.disk.Mount()
+
+	began := time.Now()
+	if err := errors.Join(r.broker.Launch(), r.broker.WaitReady()); err != nil {
+		return err
+	}
+	r.restartTook += time.Since(began)
+	r.power.Store(true)
+	return r.verify()
+}
+
+func (r *rig) within(from, to time.Duration) time.Duration {
+	return from + time.Duration(r.rng.Int64N(int64(to-from)))
+}
+
+// pause lets the load run; nothing is waited for.
+func pause(d time.Duration) { <-time.After(d) }
+
+// verify looks at what must be there after every cut.
+func (r *rig) verify() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := r.kafka.fetchCommits(ctx); err != nil {
+		return fmt.Errorf("committed offsets: %w", err)
+	}
+	if err := r.checkDeclared(ctx); err != nil {
+		return fmt.Errorf("what was declared: %w", err)
+	}
+	return nil
+}
+
+// drain reads everything.
+func (r *rig) drain(last bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	return errors.Join(r.amqp.drain(ctx), r.kafka.drain(ctx, last))
+}
+
+// lost counts what was acknowledged and is not there.
+func (r *rig) lost() (n int) {
+	for _, rep := range r.reports() {
+		n += rep.Count(check.Lost) + rep.Count(check.Unseen) + rep.Count(check.CommitLost)
+	}
+	return n + r.declared.lost
+}
+
+func (r *rig) reports() map[string]*check.Report {
+	all := map[string]*check.Report{"Kafka": r.kafka.checker.Report(), "commits": r.kafka.commits.Report()}
+	for _, q := range r.amqp.queues {
+		all["queue "+q.name] = q.checker.Report()
+	}
+	return all
+}
+
+// err tells all that is wrong.
+func (r *rig) err() error {
+	var errs []error
+	for name, rep := range r.reports() {
+		// A delivery that was under way when the power failed may come again,
+		// and the broker cannot know that it was sent.
+		if err := rep.Err(check.Duplicated); err != nil && name != "Kafka" {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		} else if err := rep.Err(); err != nil && name == "Kafka" {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	for i, p := range r.problems {
+		if i == 20 {
+			errs = append(errs, fmt.Errorf("and %d problems more", len(r.problems)-i))
+			break
+		}
+		errs = append(errs, errors.New(p))
+	}
+	return errors.Join(errs...)
+}
+
+// summary tells what was done and found.
+func (r *rig) summary() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d power cuts, %v each, of which the restart %v; seed %d\n", r.cycles,
+		(r.took / time.Duration(max(1, r.cycles))).Round(time.Millisecond),
+		(r.restartTook / time.Duration(max(1, r.cycles))).Round(time.Millisecond), r.seed)
+	attempted, acked, invented, duplicates := 0, 0, 0, 0
+	for name, rep := range r.reports() {
+		if name != "commits" {
+			attempted += rep.Attempted
+			acked += rep.Acked
+			invented += rep.Count(check.Unexpected) + rep.Count(check.Malformed)
+			duplicates += rep.Duplicates
+		}
+	}
+	fmt.Fprintf(&b, "sent %d, acked %d, lost %d, invented %d, duplicates %d\n", attempted, acked, r.lost(), invented, duplicates)
+	fmt.Fprintf(&b, "declared %d, of them lost %d\n", r.declared.checked, r.declared.lost)
+	for _, q := range r.amqp.queues {
+		fmt.Fprintf(&b, "queue %s: %v\n", q.name, q.checker.Report())
+	}
+	fmt.Fprintf(&b, "Kafka: %v\ncommits: %v", r.kafka.checker.Report(), r.kafka.commits.Report())
+	return b.String()
+}
