@@ -14,7 +14,7 @@ func needDisk(t *testing.T) {
 	t.Helper()
 	err := powercut.Unavailable()
 	switch {
-	case err != nil && os.Getenv("WAYBILL_POWERCUT") == "require":
+	case err != nil && os.Getenv("POWERCUTS") != "":
 		t.Fatal(err)
 	case err != nil:
 		t.Skip(err)

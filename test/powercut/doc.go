@@ -7,7 +7,7 @@
 //
 // The tests load a real broker with stock clients of both protocols, cut the
 // power, restart, and compare what the broker acknowledged with what is
-// there. They need root, and are skipped without; with the environment variable
-// WAYBILL_POWERCUT=require they fail instead. -cycles says how often the power
-// is cut, -seed repeats the random choices of a run.
+// there. They need root and loop devices, and are skipped without. The environment
+// variable POWERCUTS says how often the power is cut, and makes the tests fail
+// where they would be skipped; POWERCUT_SEED repeats the random choices of a run.
 package powercut

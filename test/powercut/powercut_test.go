@@ -3,36 +3,38 @@
 package powercut_test
 
 import (
-	"flag"
 	"math/rand/v2"
 	"os"
+	"strconv"
 	"testing"
 
 	brokertest "waybill/test/broker"
 )
 
-var (
-	cycles = flag.Int("cycles", 200, "how often the power is cut")
-	seed   = flag.Uint64("seed", 0, "seed of the random choices; 0: a random one")
-)
+func TestMain(m *testing.M) { os.Exit(brokertest.Main(m)) }
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if *seed == 0 {
-		*seed = rand.Uint64()
+// setting reads a number from the environment.
+func setting(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
 	}
-	os.Exit(brokertest.Main(m))
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
 }
+
+func seed(t *testing.T) uint64 { return setting(t, "POWERCUT_SEED", rand.Uint64()) }
 
 // Nothing that was acknowledged is lost when the power fails, and nothing
 // appears that was not sent.
 func TestPowerCut(t *testing.T) {
 	needDisk(t)
-	n := *cycles
-	if testing.Short() {
-		n = min(n, 20)
-	}
-	r := newRig(t, brokertest.Build(t), *seed)
+	n := int(setting(t, "POWERCUTS", 20))
+	r := newRig(t, brokertest.Build(t), seed(t))
 	err := r.run(n, t.Failed)
 	t.Log(r.summary())
 	if err != nil {
@@ -51,7 +53,7 @@ func TestPowerCut(t *testing.T) {
 func TestFindsAckBeforeSync(t *testing.T) {
 	needDisk(t)
 	const limit = 50
-	r := newRig(t, brokertest.Build(t, "-tags=waybill_broken_ack"), *seed)
+	r := newRig(t, brokertest.Build(t, "-tags=waybill_broken_ack"), seed(t))
 	err := r.run(limit, func() bool {
 		if err := r.drain(false); err != nil {
 			t.Log(err)
