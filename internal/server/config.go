@@ -1,0 +1,97 @@
+package server
+
+import (
+	"math"
+	"time"
+
+	"waybill/internal/kafka"
+)
+
+// Config is what a node is told: the configuration file, the environment and
+// the flags end up here. See [DefaultConfig] and [Load].
+type Config struct {
+	DataDir string
+
+	Log   LogConfig
+	AMQP  AMQPConfig
+	Kafka KafkaConfig
+	HTTP  HTTPConfig
+	Disk  DiskConfig
+
+	// Guest says whether the user guest, password guest, exists; it may log in
+	// from a loopback address only.
+	Guest bool
+	// Users are the users of the node: name → hash (auth.HashPassword).
+	Users map[string]string
+
+	// ShutdownTimeout is how long stopping waits for clients to take their
+	// last answers.
+	ShutdownTimeout time.Duration
+}
+
+// LogConfig says how the node logs.
+type LogConfig struct {
+	Format string // text or json
+	Level  string // debug, info, warn or error
+}
+
+// AMQPConfig configures the AMQP listener.
+type AMQPConfig struct {
+	Listen           string        // host:port
+	ChannelMax       uint16        // channels of a connection
+	FrameMax         uint32        // bytes of a frame
+	Heartbeat        time.Duration // that the broker proposes
+	MaxMessageSize   int64         // bytes of a body
+	MaxConnections   int           // 0: no limit
+	HandshakeTimeout time.Duration // from accept to connection.open
+}
+
+// KafkaConfig configures the Kafka listener.
+type KafkaConfig struct {
+	Listen     string // host:port
+	Advertised string // host:port that clients are told; "": the address that they reached
+	NodeID     int32
+	kafka.Settings
+}
+
+// HTTPConfig configures the HTTP listener.
+type HTTPConfig struct {
+	Listen string // host:port
+	Pprof  bool   // serve net/http/pprof
+}
+
+// DiskConfig says how the node uses its disk.
+type DiskConfig struct {
+	// Reserve is the free space below which nothing may be published.
+	Reserve Reserve
+	// WALFileSize is the size of one file of the write-ahead log in bytes; 0:
+	// 128 MiB, less on a disk below 8 GiB.
+	WALFileSize int64
+	// SegmentSize is the size at which a log starts a new segment, in bytes; 0: the storage's default.
+	SegmentSize int64
+}
+
+// DefaultConfig is the configuration of a node that was told nothing.
+func DefaultConfig() Config {
+	settings := kafka.DefaultSettings()
+	settings.TopicDefaults = map[string]string{}
+	settings.GroupMaxSize = min(settings.GroupMaxSize, math.MaxInt32) // Kafka's own limit
+	return Config{
+		DataDir: "./waybill-data",
+		Log:     LogConfig{Format: "text", Level: "info"},
+		AMQP: AMQPConfig{
+			Listen:           "127.0.0.1:5672",
+			ChannelMax:       2047,
+			FrameMax:         128 << 10,
+			Heartbeat:        time.Minute,
+			MaxMessageSize:   16 << 20,
+			MaxConnections:   10_000,
+			HandshakeTimeout: 10 * time.Second,
+		},
+		Kafka:           KafkaConfig{Listen: "127.0.0.1:9092", Settings: settings},
+		HTTP:            HTTPConfig{Listen: "127.0.0.1:15672"},
+		Guest:           true,
+		Users:           map[string]string{},
+		ShutdownTimeout: 10 * time.Second,
+	}
+}

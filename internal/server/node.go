@@ -1,0 +1,219 @@
+// Package server builds a node out of its configuration, starts its parts in
+// order and stops them in the opposite one.
+//
+// Start: the store (which takes the lock on the data directory, and recovers),
+// the HTTP listener (so that health can be asked for while the rest starts),
+// the replica host, the broker (which returns when every raft group is led),
+// and at last the AMQP and Kafka listeners. A node that accepts a client can
+// serve it.
+//
+// Stop: the AMQP and Kafka servers stop accepting, tell their clients, and
+// answer what is in flight, for a bounded time; then the broker, the host and
+// the store close. What was not acknowledged by then never will be. The HTTP
+// listener answers until the end, with /readyz failing from the start of it.
+//
+// A configuration is the defaults, changed by a TOML file, the environment and
+// flags ([Load]); [Config.Options] is the one list of everything that can be
+// set.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"waybill/internal/admin"
+	"waybill/internal/amqp"
+	"waybill/internal/auth"
+	"waybill/internal/broker"
+	"waybill/internal/kafka"
+	"waybill/internal/record"
+	"waybill/internal/replica"
+	"waybill/internal/storage"
+	"waybill/internal/vfs"
+)
+
+// nodeID is the replica id of the only node.
+const nodeID = 1
+
+// startTimeout is how long the raft groups may take to elect their leaders. With one
+// voter that is a write to the disk.
+const startTimeout = 5 * time.Minute
+
+// Node is a running node.
+type Node struct {
+	cfg      Config
+	dir      string // the data directory, absolute
+	log      *slog.Logger
+	registry *prometheus.Registry
+	started  time.Time
+
+	auth   *auth.Auth
+	store  *storage.Store
+	host   atomic.Pointer[replica.Host] // nil until it is open; the store's flusher reads it
+	broker *broker.Broker
+	amqp   *amqp.Server
+	kafka  *kafka.Server
+	admin  *admin.Server
+	disk   diskSpace
+
+	listeners listeners
+	serving   sync.WaitGroup // one for each Serve, and the disk watcher
+	failed    chan error     // a listener that ended by itself
+	watching  context.CancelFunc
+	view      atomic.Pointer[admin.View] // nil until all listeners are up
+	stopping  atomic.Bool
+}
+
+// Start starts a node. When it fails, everything that it had started is
+// stopped again. ctx bounds the start, not the node's life.
+func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Node, error) {
+	n := &Node{cfg: cfg, log: log, registry: prometheus.NewRegistry(), started: time.Now(), failed: make(chan error, 3)}
+	n.registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	if err := n.start(ctx); err != nil {
+		// The reason for the failure is the error to tell; what stopping meets is a consequence.
+		if also := n.Stop(context.Background()); also != nil {
+			log.Warn("server: stopping after a failed start", "err", also)
+		}
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Node) start(ctx context.Context) (err error) {
+	n.auth, err = auth.New(auth.Options{Users: n.cfg.Users, NoGuest: !n.cfg.Guest, Registerer: n.registry})
+	if err != nil {
+		return err
+	}
+	if err := n.openStore(); err != nil {
+		return err
+	}
+	if err := n.serveHTTP(); err != nil {
+		return err
+	}
+	if err := n.openBroker(ctx); err != nil {
+		return err
+	}
+	if err := n.serveClients(); err != nil {
+		return err
+	}
+	n.watchDisk()
+	n.view.Store(n.newView())
+	return nil
+}
+
+// openStore opens the data directory.
+func (n *Node) openStore() error {
+	dir, err := filepath.Abs(n.cfg.DataDir)
+	if err != nil {
+		return fmt.Errorf("data directory %s: %w", n.cfg.DataDir, err)
+	}
+	n.dir = dir
+	var fs vfs.OS
+	if err := fs.MkdirAll(dir); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	if n.disk, err = measure(fs, dir, n.cfg.Disk); err != nil {
+		return err
+	}
+	n.store, err = storage.Open(fs, dir, storage.Options{
+		WALFileSize: n.disk.walFile,
+		SegmentSize: n.cfg.Disk.SegmentSize,
+		Reserve:     n.disk.reserve,
+		Checkpoint:  n.checkpoint,
+		Fatal:       n.fatal,
+		Logger:      n.log,
+		Registerer:  n.registry,
+	})
+	if errors.Is(err, vfs.ErrLocked) {
+		return fmt.Errorf("data directory %s is in use by another process; stop that one, or give this one a directory of its own with --data-dir", dir)
+	}
+	if err != nil {
+		return fmt.Errorf("data directory %s: %w", dir, err)
+	}
+	return nil
+}
+
+// openBroker starts the replica host, and the broker on it.
+func (n *Node) openBroker(ctx context.Context) error {
+	host := replica.NewHost(replica.Config{
+		Store: n.store, ReplicaID: nodeID, Logger: n.log, Registerer: n.registry,
+	})
+	n.host.Store(host)
+	n.store.Start()
+
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	var err error
+	n.broker, err = broker.Open(ctx, broker.Config{
+		Store: n.store, Host: host, Node: nodeID,
+		DefaultPartitions: n.cfg.Kafka.NumPartitions,
+		InFlightBytes:     inFlightBytes(),
+		Logger:            n.log, Registerer: n.registry,
+	})
+	return err
+}
+
+// inFlightBytes bounds what is published and not durable yet: the broker's
+// default, or a sixteenth of GOMEMLIMIT when that is less.
+func inFlightBytes() int64 {
+	const standard, floor = 64 << 20, 1 << 20
+	return max(floor, min(standard, debug.SetMemoryLimit(-1)/16))
+}
+
+// checkpoint asks the host for the state of a log. The store may ask before
+// there is a host, and while it closes.
+func (n *Node) checkpoint(id record.LogID) (storage.Checkpoint, bool) {
+	if host := n.host.Load(); host != nil {
+		return host.Checkpoint(id)
+	}
+	return storage.Checkpoint{}, false
+}
+
+// fatal ends the process, at once: the disk failed in a way that must not be
+// retried, and nobody may be told anything that rests on it.
+func (n *Node) fatal(err error) {
+	n.log.Error("the disk failed; the process ends, and recovers what is on the disk when it is started again", "err", err)
+	os.Exit(1)
+}
+
+// Failed delivers the error of a listener that ended by itself.
+func (n *Node) Failed() <-chan error { return n.failed }
+
+// ready returns nil when the node serves its clients, else why it does not.
+func (n *Node) ready() error {
+	if n.stopping.Load() {
+		return errors.New("stopping")
+	}
+	host := n.host.Load()
+	if host == nil || n.view.Load() == nil {
+		return errors.New("starting")
+	}
+	if open, led := host.Groups(); led < open {
+		return fmt.Errorf("%d of %d raft groups have no leader", open-led, open)
+	}
+	return nil
+}
+
+// serve runs a server on a listener in the background.
+func (n *Node) serve(name string, l net.Listener, serve func(net.Listener) error) {
+	n.serving.Go(func() {
+		if err := serve(l); err != nil && !n.stopping.Load() {
+			n.failed <- fmt.Errorf("%s listener on %s: %w", name, l.Addr(), err)
+		}
+	})
+}

@@ -1,0 +1,102 @@
+package server
+
+import (
+	"math"
+	"strings"
+	"time"
+)
+
+// Option describes one setting of a node. It is set, with falling precedence,
+// by its flag (when it has one), by its environment variable, or by its key in
+// the configuration file.
+type Option struct {
+	Key   string // in the file: the table's name, a dot, the key
+	Flag  string // without the dashes; "" when there is none
+	Usage string
+	value
+}
+
+// Env is the environment variable that sets the option: WAYBILL_ and the name
+// of its flag, or its key when it has no flag, in capitals and with
+// underscores.
+func (o Option) Env() string {
+	name := o.Flag
+	if name == "" {
+		name = o.Key
+	}
+	return envPrefix + strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(name))
+}
+
+const envPrefix = "WAYBILL_"
+
+// Show is the option's present value as text; "" when it is derived at the start.
+func (o Option) Show() string { return o.show() }
+
+// Check reports what is wrong with a value, as text, for the option. It sets
+// the option of the Config that Options was called on.
+func (o Option) Check(text string) error { return o.parse(text) }
+
+// Bool reports whether the option is a switch.
+func (o Option) Bool() bool { return o.kind == kindBoolean }
+
+// Kind names the type of the option's value.
+func (o Option) Kind() string { return string(o.kind) }
+
+// Options lists the settings of c, bound to it.
+func (c *Config) Options() []Option {
+	return append(c.ownOptions(), c.kafkaOptions()...)
+}
+
+func (c *Config) ownOptions() []Option {
+	return []Option{
+		{"data-dir", "data-dir", "directory that holds everything; it belongs to one process", textValue(&c.DataDir)},
+		{"shutdown-timeout", "", "how long a stopping node waits for clients to take their last answers", duration(&c.ShutdownTimeout, 0, time.Hour)},
+		{"log.format", "log-format", "text or json", oneOf(&c.Log.Format, "text", "json")},
+		{"log.level", "log-level", "debug, info, warn or error", oneOf(&c.Log.Level, "debug", "info", "warn", "error")},
+
+		{"amqp.listen", "amqp", "address for AMQP 0-9-1 clients", address(&c.AMQP.Listen, false)},
+		{"amqp.channel-max", "", "channels that a connection may open", integer(&c.AMQP.ChannelMax, 1, math.MaxUint16)},
+		{"amqp.frame-max", "", "largest frame", size(&c.AMQP.FrameMax, 8192, 16<<20)},
+		{"amqp.heartbeat", "", "heartbeat interval that is proposed to clients; 0s turns it off", duration(&c.AMQP.Heartbeat, 0, math.MaxUint16*time.Second)},
+		{"amqp.max-message-size", "", "largest message body; a larger one closes the channel with 406", size(&c.AMQP.MaxMessageSize, 1, 512<<20)},
+		{"amqp.max-connections", "", "connections at the same time; 0 for no limit", integer(&c.AMQP.MaxConnections, 0, math.MaxInt32)},
+		{"amqp.handshake-timeout", "", "time that a client has from connecting to connection.open", duration(&c.AMQP.HandshakeTimeout, time.Second, 5*time.Minute)},
+
+		{"http.listen", "http", "address for health, metrics and the HTTP API", address(&c.HTTP.Listen, false)},
+		{"http.pprof", "pprof", "serve net/http/pprof under /debug/pprof/", boolean(&c.HTTP.Pprof)},
+
+		{"disk.reserve", "", "free space below which publishing is blocked, as a size or as a share like 5%; without it 5 % of the disk and at least 2 GiB, but no more than a fifth of the disk", reserve(&c.Disk.Reserve)},
+		{"disk.wal-file-size", "", "size of one file of the write-ahead log; without it 128 MiB, less on a disk below 8 GiB", size(&c.Disk.WALFileSize, 1<<20, 1<<30)},
+		{"disk.segment-size", "", "size at which a log starts a new segment file; without it 256 MiB", size(&c.Disk.SegmentSize, 64<<10, 1<<32)},
+
+		{"auth.guest", "", "whether the user guest, password guest, exists; it can log in from a loopback address only", boolean(&c.Guest)},
+	}
+}
+
+// kafkaOptions are the settings of Kafka clients; from num.partitions on they
+// bear the names of Kafka's broker settings.
+func (c *Config) kafkaOptions() []Option {
+	k := &c.Kafka
+	return []Option{
+		{"kafka.listen", "kafka", "address for Kafka clients", address(&k.Listen, false)},
+		{"kafka.advertised", "kafka-advertised", "address that Kafka clients are told to connect to; without it the one that they reached", address(&k.Advertised, true)},
+
+		{"kafka.node.id", "", "node id that Kafka clients see", integer(&k.NodeID, 0, math.MaxInt32)},
+		{"kafka.num.partitions", "", "partitions of a topic that is created without a number", integer(&k.NumPartitions, 1, 10_000)},
+		{"kafka.default.replication.factor", "", "replicas of a topic that is created without a number", integer(&k.DefaultReplicationFactor, 1, 1)},
+		{"kafka.auto.create.topics.enable", "", "create a topic when it is first used", boolean(&k.AutoCreateTopics)},
+		{"kafka.message.max.bytes", "", "largest record batch", topicDefault(k.TopicDefaults, "max.message.bytes", "1048588", 0, math.MaxInt32)},
+		{"kafka.log.retention.ms", "", "age at which records are deleted; -1 for never", topicDefault(k.TopicDefaults, "retention.ms", "604800000", -1, math.MaxInt64)},
+		{"kafka.log.retention.bytes", "", "size of a partition beyond which its oldest records are deleted; -1 for no limit", topicDefault(k.TopicDefaults, "retention.bytes", "-1", -1, math.MaxInt64)},
+		{"kafka.group.initial.rebalance.delay.ms", "", "how long a new consumer group waits for more members", units(&k.GroupInitialRebalanceDelay, time.Millisecond, 0, math.MaxInt32)},
+		{"kafka.group.min.session.timeout.ms", "", "shortest session timeout that a member may ask for", units(&k.GroupMinSessionTimeout, time.Millisecond, 0, math.MaxInt32)},
+		{"kafka.group.max.session.timeout.ms", "", "longest session timeout that a member may ask for", units(&k.GroupMaxSessionTimeout, time.Millisecond, 1, math.MaxInt32)},
+		{"kafka.group.max.size", "", "members that a consumer group may have", integer(&k.GroupMaxSize, 1, math.MaxInt32)},
+		{"kafka.offsets.retention.minutes", "", "how long the committed offsets of an empty group are kept", units(&k.OffsetsRetention, time.Minute, 1, math.MaxInt32)},
+		{"kafka.offset.metadata.max.bytes", "", "longest metadata of a committed offset", integer(&k.OffsetMetadataMaxBytes, 0, math.MaxInt16)},
+		{"kafka.max.connections", "", "connections at the same time", integer(&k.MaxConnections, 1, math.MaxInt32)},
+		{"kafka.connections.max.idle.ms", "", "idle time after which a connection is closed", units(&k.IdleTimeout, time.Millisecond, 1000, math.MaxInt64)},
+		{"kafka.socket.request.max.bytes", "", "largest request", integer(&k.MaxRequestBytes, 1<<10, 1<<30)},
+		{"kafka.fetch.max.bytes", "", "most bytes in the answer to one Fetch", integer(&k.FetchMaxBytes, 1<<10, 1<<30)},
+	}
+}
