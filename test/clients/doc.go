@@ -1,0 +1,21 @@
+// Package clients proves the broker with the clients that people already use. It has no code of
+// its own: its tests, behind the build tag "clients", start the real binary and point stock
+// clients at it.
+//
+//   - amqp091-go's own integration suite and franz-go's TestGroupETL, run from the sources of
+//     those modules as the Go proxy serves them;
+//   - kcat with every compression codec, with a look at what was really stored;
+//   - one small application for each of pika, confluent-kafka, amqplib, kafkajs and the two Java
+//     clients (folders python, node and java), which publishes and consumes while the broker is
+//     killed with SIGKILL and started again: nothing it was told is safe may be missing;
+//   - a table of AMQP scenarios with the answers RabbitMQ gives.
+//
+// The script run installs what the suites need and runs them:
+//
+//	test/clients/run                          # everything
+//	test/clients/run -run TestApplications/pika -seed 42
+//
+// To see whether a failing suite or the broker is to blame, run it against another broker: the
+// environment variable WAYBILL_BINARY names a program to start instead of Waybill's binary, with
+// the same flags and the same /readyz.
+package clients

@@ -1,0 +1,108 @@
+//go:build clients
+
+package clients
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	brokertest "waybill/test/broker"
+)
+
+// A phase is one run of an application.
+type phase struct {
+	arguments []string
+	killAt    []int // the broker is killed after that many lines
+	endless   bool  // runs until SIGTERM, which it gets once everything was received
+}
+
+const (
+	phaseWithin = 2 * time.Minute
+	// A consumer that has everything is watched this long for something that should not come.
+	quiet = time.Second
+	// Then, or when it is overdue, it has this long to commit, ack and close.
+	stopWithin = 20 * time.Second
+)
+
+// run runs the phase to its end while it kills and restarts the broker. It fails the test if the
+// application fails or does not finish in time.
+func (app application) run(t *testing.T, broker *brokertest.Broker, seen *ledger, p phase) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), phaseWithin+stopWithin)
+	defer cancel()
+	arguments := append(app.command[1:len(app.command):len(app.command)], p.arguments...)
+	cmd := exec.CommandContext(ctx, app.command[0], arguments...)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%v; the script run, beside this test, installs what is missing", err)
+	}
+
+	begin := time.Now()
+	p.watch(t, broker, cmd, stdout, seen)
+	if err := cmd.Wait(); err != nil && !(p.endless && endedBySigterm(err)) {
+		t.Errorf("%s: %v", p.arguments[0], errors.Join(err, ctx.Err()))
+	}
+	if t.Failed() {
+		const last = 4096
+		b := stderr.Bytes()
+		t.Logf("%s: standard error ends with:\n%s", p.arguments[0], b[max(0, len(b)-last):])
+	}
+	t.Logf("%s: %.1f s, killed after %v lines", p.arguments[0], time.Since(begin).Seconds(), p.killAt)
+}
+
+// watch reads the application's lines to the end. The broker comes up while it reads on, so that
+// the application meets a closed port for a while.
+func (p phase) watch(t *testing.T, broker *brokertest.Broker, cmd *exec.Cmd, stdout io.Reader, seen *ledger) {
+	t.Helper()
+	stop := time.AfterFunc(phaseWithin, func() { cmd.Process.Signal(syscall.SIGTERM) })
+	defer stop.Stop()
+
+	kills := p.killAt
+	scanner := bufio.NewScanner(stdout)
+	for lines := 1; scanner.Scan(); lines++ {
+		if err := seen.add(scanner.Text()); err != nil {
+			t.Error(err)
+		}
+		if len(kills) > 0 && lines >= kills[0] {
+			kills = kills[1:]
+			waitReady(t, broker)
+			broker.Kill()
+			if err := broker.Launch(); err != nil {
+				t.Error(err)
+			}
+		}
+		if p.endless && len(seen.unreceived) == 0 {
+			stop.Reset(quiet)
+		}
+	}
+	if len(kills) > 0 {
+		t.Errorf("the application ended before the kill after %d lines", kills[0])
+	}
+	waitReady(t, broker)
+}
+
+func waitReady(t *testing.T, broker *brokertest.Broker) {
+	t.Helper()
+	if err := broker.WaitReady(); err != nil {
+		t.Error(err)
+	}
+}
+
+// endedBySigterm reports whether a program ended as asked: a JVM that is stopped by SIGTERM exits
+// with 128+15 even when all went well.
+func endedBySigterm(err error) bool {
+	var exit *exec.ExitError
+	return errors.As(err, &exit) && exit.ExitCode() == 128+15
+}
