@@ -176,7 +176,7 @@ func (m *model) Read(t *rapid.T) {
 	n, err := f.ReadAt(p, int64(off))
 	want := m.files[name][min(off, len(m.files[name])):]
 	want = want[:min(len(want), len(p))]
-	if !bytes.Equal(p[:n], want) || n == len(p) && err != nil || n < len(p) && err != io.EOF {
+	if !bytes.Equal(p[:n], want) || n == len(p) && err != nil || n < len(p) && !errors.Is(err, io.EOF) {
 		t.Fatalf("read %d bytes of %s at %d: %d, %v; want %d bytes", len(p), name, off, n, err, len(want))
 	}
 }

@@ -164,6 +164,7 @@ func (m *Mem) dir(op, name string) (*inode, error) {
 	return n, err
 }
 
+// Create makes a file whose name a SyncDir must make durable.
 func (m *Mem) Create(name string) (File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -182,8 +183,10 @@ func (m *Mem) Create(name string) (File, error) {
 	return m.handle(n, name, true), nil
 }
 
+// Open opens for reading and writing.
 func (m *Mem) Open(name string) (File, error) { return m.open(name, true) }
 
+// OpenRead opens for reading.
 func (m *Mem) OpenRead(name string) (File, error) { return m.open(name, false) }
 
 func (m *Mem) open(name string, writable bool) (File, error) {
@@ -202,6 +205,7 @@ func (m *Mem) open(name string, writable bool) (File, error) {
 	return m.handle(n, name, writable), nil
 }
 
+// Remove removes a file or an empty directory; open files keep their contents.
 func (m *Mem) Remove(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -223,6 +227,7 @@ func (m *Mem) Remove(name string) error {
 	return nil
 }
 
+// Rename replaces a file that has the new name, atomically.
 func (m *Mem) Rename(from, to string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -268,6 +273,7 @@ func (n *inode) holds(other *inode) bool {
 	return false
 }
 
+// MkdirAll makes a directory, and those above it that are missing.
 func (m *Mem) MkdirAll(dir string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -289,6 +295,7 @@ func (m *Mem) MkdirAll(dir string) error {
 	return nil
 }
 
+// List lists files and directories.
 func (m *Mem) List(dir string) ([]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -307,6 +314,7 @@ func (m *Mem) List(dir string) ([]string, error) {
 	return names, nil
 }
 
+// Stat tells the name and size; there are no times.
 func (m *Mem) Stat(name string) (os.FileInfo, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -317,6 +325,7 @@ func (m *Mem) Stat(name string) (os.FileInfo, error) {
 	return memInfo{name: path.Base(path.Clean("/" + name)), size: n.now.size, dir: n.isDir()}, nil
 }
 
+// Lock is free in every clone, as the process that held it is gone.
 func (m *Mem) Lock(name string) (io.Closer, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 // Op is a kind of call that can fail.
 type Op uint8
 
+// The calls of [FS] and [File] by the same names; OpOpen is Open and OpenRead.
 const (
 	OpCreate Op = iota
 	OpOpen
@@ -126,6 +127,7 @@ func (m *Mem) SetCapacity(bytes int64) {
 	m.capacity = bytes / pageSize
 }
 
+// Free tells what is left of the capacity.
 func (m *Mem) Free(dir string) (free, total uint64, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

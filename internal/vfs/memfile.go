@@ -156,6 +156,7 @@ func (f *memFile) sync(op Op) error {
 	})
 }
 
+// SyncDir makes durable what names in dir were given, taken or changed.
 func (m *Mem) SyncDir(dir string) error {
 	return m.atSyncPoint(OpSyncDir, dir, func() error {
 		n, err := m.dir("sync", dir)

@@ -21,12 +21,15 @@ type OS struct{}
 
 var _ FS = OS{}
 
+// Create uses O_EXCL.
 func (OS) Create(name string) (File, error) {
 	return openOS(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 }
 
+// Open opens for reading and writing.
 func (OS) Open(name string) (File, error) { return openOS(name, os.O_RDWR) }
 
+// OpenRead opens for reading.
 func (OS) OpenRead(name string) (File, error) { return openOS(name, os.O_RDONLY) }
 
 func openOS(name string, flag int) (File, error) {
@@ -37,12 +40,16 @@ func openOS(name string, flag int) (File, error) {
 	return osFile{f}, nil
 }
 
+// Remove removes a file or an empty directory.
 func (OS) Remove(name string) error { return os.Remove(name) }
 
+// Rename replaces a file that has the new name, atomically.
 func (OS) Rename(from, to string) error { return os.Rename(from, to) }
 
+// MkdirAll makes a directory, and those above it that are missing.
 func (OS) MkdirAll(dir string) error { return os.MkdirAll(dir, dirPerm) }
 
+// List lists files and directories.
 func (OS) List(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir) // sorted
 	if err != nil {
@@ -55,8 +62,10 @@ func (OS) List(dir string) ([]string, error) {
 	return names, nil
 }
 
+// Stat follows symbolic links.
 func (OS) Stat(name string) (os.FileInfo, error) { return os.Stat(name) }
 
+// SyncDir calls fsync of the directory.
 func (OS) SyncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -75,17 +84,17 @@ func (OS) Lock(name string) (io.Closer, error) {
 	if err == nil {
 		return f, nil
 	}
-	f.Close()
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, &os.PathError{Op: "lock", Path: name, Err: ErrLocked}
+		err = &os.PathError{Op: "lock", Path: name, Err: ErrLocked}
 	}
-	return nil, err
+	return nil, errors.Join(err, f.Close())
 }
 
+// Free counts what the reserve of the superuser leaves.
 func (OS) Free(dir string) (free, total uint64, err error) {
 	var st unix.Statfs_t
 	for {
-		if err = unix.Statfs(dir, &st); err != unix.EINTR {
+		if err = unix.Statfs(dir, &st); !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}
@@ -93,7 +102,7 @@ func (OS) Free(dir string) (free, total uint64, err error) {
 		return 0, 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
 	}
 	block := uint64(st.Bsize)
-	return uint64(st.Bavail) * block, uint64(st.Blocks) * block, nil
+	return st.Bavail * block, st.Blocks * block, nil
 }
 
 // osFile adds to os.File what it lacks of [File].
@@ -119,7 +128,7 @@ func control(f *os.File, op string, fn func(fd int) error) error {
 	var failed error
 	err = conn.Control(func(fd uintptr) {
 		for {
-			if failed = fn(int(fd)); failed != unix.EINTR {
+			if failed = fn(int(fd)); !errors.Is(failed, unix.EINTR) {
 				return
 			}
 		}

@@ -126,9 +126,9 @@ func (b *Broker) WaitReady() error {
 		}
 		select {
 		case <-b.exited:
-			return fmt.Errorf("brokertest: the broker ended before it was ready: %v", b.status)
+			return fmt.Errorf("brokertest: the broker ended before it was ready: %w", b.status)
 		case <-ctx.Done():
-			return fmt.Errorf("brokertest: not ready after %v: %v", b.opts.Ready, last)
+			return fmt.Errorf("brokertest: not ready after %v: %w", b.opts.Ready, last)
 		case <-time.After(wait):
 		}
 	}
@@ -143,7 +143,7 @@ func ready(ctx context.Context, client *http.Client, addr string) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
+	defer resp.Body.Close() //nolint:errcheck // it was read
 	if body, _ := io.ReadAll(io.LimitReader(resp.Body, 1024)); resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s: %s", resp.Status, body)
 	}
@@ -169,7 +169,7 @@ func (b *Broker) Exited() <-chan struct{} { return b.exited }
 // Kill ends the process with SIGKILL, if it runs, and waits until it is gone.
 func (b *Broker) Kill() {
 	if b.Running() {
-		b.cmd.Process.Kill() // an error means that it just ended
+		_ = b.cmd.Process.Kill() // an error means that it just ended
 		<-b.exited
 	}
 }
@@ -183,6 +183,7 @@ func (b *Broker) Stop() error {
 	case <-b.exited:
 	case <-time.After(20 * time.Second):
 		b.Signal(syscall.SIGQUIT) // for the stacks in its log
+		<-b.exited
 		b.t.Fatal("brokertest: the broker does not stop on SIGTERM")
 	}
 	return b.status

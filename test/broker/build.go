@@ -65,7 +65,10 @@ func Main(m *testing.M) int {
 	builds.Lock()
 	defer builds.Unlock()
 	if builds.dir != "" {
-		os.RemoveAll(builds.dir)
+		if err := os.RemoveAll(builds.dir); err != nil {
+			fmt.Fprintln(os.Stderr, "brokertest:", err)
+			code = max(code, 1)
+		}
 	}
 	return code
 }

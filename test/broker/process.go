@@ -18,7 +18,9 @@ func FreeAddr(t testing.TB) string {
 		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000))
 		l, err := net.Listen("tcp", addr)
 		if err == nil {
-			l.Close()
+			err = l.Close()
+		}
+		if err == nil {
 			return addr
 		}
 		last = err

@@ -4,6 +4,7 @@ package powercut_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -221,7 +222,7 @@ func (q *queueUnderTest) drain(ctx context.Context, ch *amqp.Channel) error {
 		select {
 		case d, ok := <-deliveries:
 			if !ok {
-				return fmt.Errorf("the consumer was cancelled")
+				return errors.New("the broker canceled the consumer")
 			}
 			q.receive(&d)
 			if err := d.Ack(false); err != nil {

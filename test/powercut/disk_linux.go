@@ -91,7 +91,7 @@ func (d *Disk) Cut() {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // a directory
 	flag := uint32(shutdownNoFlush)
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), fsIocShutdown, uintptr(unsafe.Pointer(&flag))); errno != 0 {
 		d.t.Fatalf("powercut: shut down %s: %v", d.Dir, errno)
@@ -128,8 +128,7 @@ func (d *Disk) unmount() error {
 // remove undoes what NewDisk did, as far as it came.
 func (d *Disk) remove() {
 	if err := d.unmount(); err != nil {
-		d.t.Error(err)
-		unix.Unmount(d.Dir, unix.MNT_DETACH)
+		d.t.Error(errors.Join(err, unix.Unmount(d.Dir, unix.MNT_DETACH)))
 	}
 	if d.loop != "" {
 		if out, err := exec.Command("losetup", "--detach", d.loop).CombinedOutput(); err != nil {

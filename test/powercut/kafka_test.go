@@ -244,7 +244,7 @@ func (l *kafkaLoad) drain(ctx context.Context, last bool) error {
 	for i := range int32(partitions) {
 		end, ok := ends.Lookup(topic, i)
 		if !ok || end.Err != nil {
-			return fmt.Errorf("no end offset of partition %d: %v", i, end.Err)
+			return fmt.Errorf("no end offset of partition %d: %w", i, end.Err)
 		}
 		if end.Offset > 0 {
 			left++
