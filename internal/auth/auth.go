@@ -184,7 +184,7 @@ func (a *Auth) remembered(user string, mac [sha256.Size]byte) bool {
 
 func (a *Auth) mac(user, password string) (sum [sha256.Size]byte) {
 	m := hmac.New(sha256.New, a.key[:])
-	fmt.Fprintf(m, "%d:%s", len(user), user)
+	m.Write(fmt.Appendf(nil, "%d:%s", len(user), user))
 	m.Write([]byte(password))
 	m.Sum(sum[:0])
 	return sum

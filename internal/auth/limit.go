@@ -9,7 +9,7 @@ import (
 const (
 	// A pair of user and address may fail userBurst times in a row, and then
 	// once per userRefill. The address alone has a larger budget, so that one
-	// application with a wrong password does not lock out its neighbours behind the same
+	// application with a wrong password does not lock out others behind the same
 	// address, while somebody who tries many names is stopped too.
 	userBurst  = 5
 	userRefill = 5 * time.Second
