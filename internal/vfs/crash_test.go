@@ -215,6 +215,80 @@ func TestCrashCloneKeepsHistory(t *testing.T) {
 	})
 }
 
+// Every name leads to what it led to at some time since it was synced, and a
+// file that was only renamed has exactly one of its names.
+func TestCrashCloneKeepsNames(t *testing.T) {
+	all := []string{"a", "b", "c"}
+	rapid.Check(t, func(t *rapid.T) {
+		check := func(err error) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		m := vfs.NewMem()
+		now := make(map[string]string)              // name → file; "" for none
+		history := make(map[string]map[string]bool) // name → files since the last sync
+		kept := make(map[string]bool)               // files that are durable and were not removed since
+		note := func(name, file string) {
+			now[name] = file
+			history[name][file] = true
+		}
+		settle := func() {
+			clear(kept)
+			for _, name := range all {
+				history[name] = map[string]bool{now[name]: true}
+				if now[name] != "" {
+					kept[now[name]] = true
+				}
+			}
+		}
+		settle()
+		for i := range rapid.IntRange(1, 30).Draw(t, "steps") {
+			name, other := rapid.SampledFrom(all).Draw(t, "name"), rapid.SampledFrom(all).Draw(t, "other")
+			switch op := rapid.IntRange(0, 4).Draw(t, "op"); {
+			case op == 0 && now[name] == "":
+				f, err := m.Create(name)
+				check(err)
+				_, err = f.WriteAt(fmt.Append(nil, i), 0)
+				check(err)
+				check(f.Sync())
+				note(name, fmt.Sprint(i))
+			case op == 1 && now[name] != "":
+				check(m.Remove(name))
+				delete(kept, now[name])
+				note(name, "")
+			case op == 2 && now[name] != "" && name != other:
+				check(m.Rename(name, other))
+				delete(kept, now[other])
+				note(other, now[name])
+				note(name, "")
+			case op == 3:
+				check(m.SyncDir("/"))
+				settle()
+			case op == 4:
+				m = m.CrashClone(rapid.Uint64().Draw(t, "seed"))
+				times := make(map[string]int)
+				for _, name := range all {
+					got, _ := content(t, m, name)
+					if !history[name][got] {
+						t.Fatalf("%s holds %q, want one of %v", name, got, history[name])
+					}
+					now[name] = got
+					if times[got]++; got != "" && times[got] > 1 {
+						t.Fatalf("file %s has two names", got)
+					}
+				}
+				for file := range kept {
+					if times[file] == 0 {
+						t.Fatalf("file %s is gone", file)
+					}
+				}
+				settle()
+			}
+		}
+	})
+}
+
 func TestCrashCloneIsDeterministic(t *testing.T) {
 	build := func() *vfs.Mem {
 		m := vfs.NewMem()

@@ -26,7 +26,13 @@ func onBoth(t *testing.T, test func(t *testing.T, fs vfs.FS, dir string)) {
 	})
 }
 
-func must(t testing.TB, err error) {
+// fataler is a *testing.T, *testing.B or *rapid.T.
+type fataler interface {
+	Helper()
+	Fatal(...any)
+}
+
+func must(t fataler, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +54,7 @@ func write(t testing.TB, f vfs.File, data string, off int64) {
 }
 
 // content returns what the file holds; ok is false when there is none.
-func content(t testing.TB, fs vfs.FS, name string) (data string, ok bool) {
+func content(t fataler, fs vfs.FS, name string) (data string, ok bool) {
 	t.Helper()
 	f, err := fs.OpenRead(name)
 	if errors.Is(err, os.ErrNotExist) {

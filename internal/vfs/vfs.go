@@ -1,5 +1,22 @@
-// Package vfs is the file system that storage is written against: the
-// operating system's in production, a crashable one in memory in tests.
+// Package vfs is the file system that storage is written against.
+//
+// [OS] is the operating system's. [Mem] is one in memory for tests, whose
+// power can be cut at any time, and which fails as disks do:
+//
+//	m := vfs.NewMem()
+//	m.OnSync(func(vfs.SyncPoint) { clones = append(clones, m.CrashClone(seed)) })
+//	... // write, sync, rename
+//	for _, c := range clones {
+//		... // what was synced before must be in c
+//	}
+//
+// Both promise the same, and no more: contents are durable after Sync or
+// SyncData of the file, names after SyncDir of their directory, and both are needed to
+// find a new file again. A failed sync must not be repeated: the second one
+// succeeds, and the data is lost.
+//
+// Everything is safe for concurrent use. Mem has one lock, and calls nobody
+// while it holds it.
 package vfs
 
 import (
