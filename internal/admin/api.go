@@ -50,6 +50,11 @@ type Connection struct {
 	PeerPort int    `json:"peer_port"`
 	Channels int    `json:"channels"`
 	State    string `json:"state"`
+
+	AuthMechanism string `json:"auth_mechanism"`
+	FrameMax      int    `json:"frame_max"`
+	Timeout       int    `json:"timeout"`      // heartbeat, seconds
+	ConnectedAt   int64  `json:"connected_at"` // ms since the Unix epoch
 }
 
 // totals are sums over all queues.

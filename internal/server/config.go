@@ -37,13 +37,18 @@ type LogConfig struct {
 
 // AMQPConfig configures the AMQP listener.
 type AMQPConfig struct {
-	Listen           string        // host:port
-	ChannelMax       uint16        // channels of a connection
-	FrameMax         uint32        // bytes of a frame
-	Heartbeat        time.Duration // that the broker proposes
-	MaxMessageSize   int64         // bytes of a body
-	MaxConnections   int           // 0: no limit
-	HandshakeTimeout time.Duration // from accept to connection.open
+	Listen                   string        // host:port
+	MaxChannels              int           // of a connection
+	MaxFrame                 int           // bytes
+	MaxMessage               int           // bytes of a body
+	MaxTransaction           int           // bytes that a channel's transaction may publish
+	MaxConnections           int           // 0: no limit
+	MaxConnectionsPerAddress int           // 0: no limit
+	MaxConnectionsPerUser    int           // 0: no limit
+	Heartbeat                time.Duration // that the broker proposes
+	HandshakeTimeout         time.Duration // from the first byte to connection.open
+	WriteTimeout             time.Duration // for 128 KiB, before a client counts as stuck
+	OutputLimit              int           // bytes that wait for one client to read them
 }
 
 // KafkaConfig configures the Kafka listener.
@@ -81,12 +86,15 @@ func DefaultConfig() Config {
 		Log:     LogConfig{Format: "text", Level: "info"},
 		AMQP: AMQPConfig{
 			Listen:           "127.0.0.1:5672",
-			ChannelMax:       2047,
-			FrameMax:         128 << 10,
-			Heartbeat:        time.Minute,
-			MaxMessageSize:   16 << 20,
+			MaxChannels:      2047,
+			MaxFrame:         128 << 10,
+			MaxMessage:       16 << 20,
+			MaxTransaction:   64 << 20,
 			MaxConnections:   10_000,
+			Heartbeat:        time.Minute,
 			HandshakeTimeout: 10 * time.Second,
+			WriteTimeout:     time.Minute,
+			OutputLimit:      1 << 20,
 		},
 		Kafka:           KafkaConfig{Listen: "127.0.0.1:9092", Settings: settings},
 		HTTP:            HTTPConfig{Listen: "127.0.0.1:15672"},

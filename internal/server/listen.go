@@ -65,16 +65,33 @@ func (n *Node) serveClients() error {
 		n.listeners.amqp.Close() // it has served nobody
 		return err
 	}
-	n.amqp = amqp.NewServer(amqp.Config{
-		Broker:     n.broker,
-		Auth:       n.auth,
-		Logger:     n.log,
-		Registerer: n.registry,
-	})
+	n.amqp = amqp.NewServer(n.amqpConfig())
 	n.kafka = kafka.NewServer(kafkaConfig)
 	n.serve("AMQP", n.listeners.amqp, n.amqp.Serve)
 	n.serve("Kafka", n.listeners.kafka, n.kafka.Serve)
 	return nil
+}
+
+func (n *Node) amqpConfig() amqp.Config {
+	c := &n.cfg.AMQP
+	return amqp.Config{
+		Broker:                   n.broker,
+		Auth:                     n.auth,
+		Logger:                   n.log,
+		Registerer:               n.registry,
+		Version:                  Version,
+		MaxConnections:           c.MaxConnections,
+		MaxConnectionsPerAddress: c.MaxConnectionsPerAddress,
+		MaxConnectionsPerUser:    c.MaxConnectionsPerUser,
+		MaxChannels:              c.MaxChannels,
+		MaxFrame:                 c.MaxFrame,
+		MaxMessage:               c.MaxMessage,
+		MaxTransaction:           c.MaxTransaction,
+		Heartbeat:                c.Heartbeat,
+		HandshakeTimeout:         c.HandshakeTimeout,
+		WriteTimeout:             c.WriteTimeout,
+		OutputLimit:              c.OutputLimit,
+	}
 }
 
 func (n *Node) kafkaConfig() (kafka.Config, error) {

@@ -54,7 +54,7 @@ func TestFile(t *testing.T) {
 	for what, ok := range map[string]bool{
 		"data-dir":         c.DataDir == "/srv/waybill",
 		"amqp.listen":      c.AMQP.Listen == ":5672",
-		"frame-max":        c.AMQP.FrameMax == 64<<10,
+		"frame-max":        c.AMQP.MaxFrame == 64<<10,
 		"heartbeat":        c.AMQP.Heartbeat == 10*time.Second,
 		"node.id":          c.Kafka.NodeID == 7,
 		"num.partitions":   c.Kafka.NumPartitions == 12,

@@ -122,7 +122,7 @@ func boolean(p *bool) value {
 	}
 }
 
-func integer[T ~int | ~int16 | ~int32 | ~int64 | ~uint16 | ~uint32](p *T, lo, hi int64) value {
+func integer[T ~int | ~int16 | ~int32](p *T, lo, hi int64) value {
 	return value{
 		kind: kindInteger,
 		parse: func(text string) error {
@@ -184,7 +184,7 @@ func duration(p *time.Duration, lo, hi time.Duration) value {
 	}
 }
 
-func size[T ~int64 | ~uint32](p *T, lo, hi int64) value {
+func size[T ~int | ~int64](p *T, lo, hi int64) value {
 	return value{
 		kind: kindSize,
 		parse: func(text string) error {

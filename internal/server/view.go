@@ -2,6 +2,7 @@ package server
 
 import (
 	"net"
+	"net/netip"
 
 	"waybill/internal/admin"
 )
@@ -17,7 +18,7 @@ func (n *Node) newView() *admin.View {
 			listenerView("amqp", a.AMQP), listenerView("kafka", a.Kafka), listenerView("http", a.HTTP),
 		},
 		Queues:      func() []admin.Queue { return nil },
-		Connections: func() []admin.Connection { return nil },
+		Connections: n.connections,
 		Topics:      func() int { return len(n.broker.Topics()) },
 		Alarm:       n.broker.Alarm,
 	}
@@ -29,4 +30,22 @@ func listenerView(protocol string, addr net.Addr) admin.Listener {
 		v.Address, v.Port = t.IP.String(), t.Port
 	}
 	return v
+}
+
+func (n *Node) connections() []admin.Connection {
+	local := n.Addrs().AMQP.String()
+	open := n.amqp.Connections()
+	list := make([]admin.Connection, len(open))
+	for i, c := range open {
+		list[i] = admin.Connection{
+			Name: c.Peer + " -> " + local, User: c.User, VHost: c.VHost,
+			Protocol: "AMQP 0-9-1", Channels: c.Channels, State: "running",
+			AuthMechanism: c.Mechanism, FrameMax: c.FrameMax,
+			Timeout: int(c.Heartbeat.Seconds()), ConnectedAt: c.Since.UnixMilli(),
+		}
+		if peer, err := netip.ParseAddrPort(c.Peer); err == nil {
+			list[i].PeerHost, list[i].PeerPort = peer.Addr().String(), int(peer.Port())
+		}
+	}
+	return list
 }
