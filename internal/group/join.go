@@ -103,8 +103,8 @@ func (m *Machine) enlist(now time.Time, g *group, id string, to any, r *JoinRequ
 	g.add(mem)
 	g.protocolType = strings.Clone(r.ProtocolType)
 	m.await(now, mem, to, r)
+	g.newcomers = true // unless this one begins the rebalance
 	m.rebalance(now, g)
-	g.newcomers = true
 }
 
 // replace puts a static member that was started again in the place of its

@@ -25,6 +25,7 @@ type Machine struct {
 	refusal Code              // what requests get while not leading
 	groups  map[string]*group // those with members, handed-out ids, or commands in flight
 	timers  timers
+	entered time.Time  // the last call
 	sweepAt time.Time  // when to look for expired offsets
 	waiting []proposal // not built yet
 	flying  []proposal // built and not applied yet
@@ -62,7 +63,7 @@ func (m *Machine) Snapshot(b []byte) []byte { return m.state.snapshot(b) }
 // Lead makes the machine answer requests; everything that was ever committed
 // is applied. Sessions begin now: members had nobody to send heartbeats to.
 func (m *Machine) Lead(now time.Time) {
-	m.leading = true
+	m.leading, m.entered = true, now
 	m.groups = make(map[string]*group)
 	m.sweepAt = now.Add(sweepEvery)
 	for _, name := range m.state.names() {
@@ -97,7 +98,7 @@ func (m *Machine) Follow() []Reply {
 
 // Step takes a request; its reply comes with to, now or later.
 func (m *Machine) Step(now time.Time, to any, r Request) []Reply {
-	m.replies = m.replies[:0]
+	m.enter(now)
 	if !m.leading {
 		m.reply(to, r.refuse(m.refusal))
 		return m.replies
@@ -156,7 +157,7 @@ func (m *Machine) Build(limit int) []byte {
 // that was built and not applied yet. Data that is no entry of this machine is
 // a broken invariant: it panics.
 func (m *Machine) Apply(now time.Time, data []byte) []Reply {
-	m.replies = m.replies[:0]
+	m.enter(now)
 	_, payload, err := record.ParseHeader(data)
 	if err == nil {
 		err = decodeCommands(payload, func(c command) {

@@ -17,7 +17,7 @@ func (m *Machine) rebalance(now time.Time, g *group) {
 				mem.sync = nil
 				mem.touch(now)
 			}
-			mem.assignment, mem.owes = nil, false
+			mem.owes = false
 		}
 	}
 	timeout := g.rebalanceTimeout()

@@ -105,16 +105,22 @@ func (m *Machine) Next() time.Time {
 	return next
 }
 
-// late is how late a Tick may be before this node, and not the members, counts
+// late is how late a call may be before this node, and not the members, counts
 // as the one that was asleep.
 const late = time.Second
 
+// enter begins a call.
+func (m *Machine) enter(now time.Time) {
+	m.replies = m.replies[:0]
+	if m.leading && now.Sub(m.Next()) > late {
+		m.excuse(now.Sub(m.entered))
+	}
+	m.entered = now
+}
+
 // Tick does what is due.
 func (m *Machine) Tick(now time.Time) []Reply {
-	m.replies = m.replies[:0]
-	if slept := now.Sub(m.Next()); m.leading && slept > late {
-		m.excuse(slept)
-	}
+	m.enter(now)
 	for m.leading && len(m.timers) > 0 {
 		g := m.timers[0]
 		if g.wake.IsZero() || g.wake.After(now) {
