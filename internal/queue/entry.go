@@ -60,11 +60,8 @@ type Batch struct {
 	Expiring bool  // one of them has a TTL of its own
 }
 
-// Fits reports whether a message of size more bytes keeps the batch within limit; the first one always does.
-func (b *Batch) Fits(size, limit int) bool { return b.Count == 0 || b.Size+size <= limit }
-
-// maxBatchHead bounds the bytes of a messages section that come before the messages.
-const maxBatchHead = 1 + 2*binary.MaxVarintLen64 + 1
+// MaxBatchHead bounds the bytes that AppendHead appends.
+const MaxBatchHead = 1 + 2*binary.MaxVarintLen64 + 1
 
 // AppendHead appends the head of the messages section; the caller appends the
 // stored messages, exactly b.Size bytes.

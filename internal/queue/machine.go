@@ -41,6 +41,9 @@ func (m *Machine) Settled(r Reason) uint64 { return m.settled[r] }
 // Live returns a frozen view of what the queue holds.
 func (m *Machine) Live() *Offsets { return m.live.Clone() }
 
+// Holds reports whether the queue holds any message of [from, to).
+func (m *Machine) Holds(from, to record.Offset) bool { return m.live.Intersects(from, to) }
+
 // Apply takes the next entry. An error means that the entry was not made for
 // this state; the machine must not be used afterwards.
 func (m *Machine) Apply(data []byte) (Applied, error) {
