@@ -33,22 +33,18 @@ type attached struct{}
 // topicGone tells that a topic was deleted.
 type topicGone struct{ id [16]byte }
 
-func newCoordinator(cfg GroupConfig, now func() time.Time) *Coordinator {
-	if cfg == (GroupConfig{}) {
-		cfg = group.DefaultConfig()
-	}
-	return &Coordinator{now: now, machine: group.New(cfg)}
-}
-
-// openCoordinator starts a coordinator that the catalog names. With a damaged
+// newCoordinator starts a coordinator that the catalog names. With a damaged
 // log it stays, and refuses its groups: they must not move to another one.
-func (b *Broker) openCoordinator(id record.LogID) {
-	c := newCoordinator(b.cfg.Groups, b.cfg.Now)
-	b.coordinators = append(b.coordinators, c)
+func newCoordinator(b *Broker, id record.LogID, cfg GroupConfig) *Coordinator {
+	if cfg == (GroupConfig{}) {
+		cfg = DefaultGroupConfig()
+	}
+	c := &Coordinator{now: b.cfg.Now, machine: group.New(cfg)}
 	if g, err := b.openGroup("coordinator of consumer groups", id, c); err == nil {
 		c.group.Store(g)
 		g.Post(attached{})
 	}
+	return c
 }
 
 // coordinator is the one that a group belongs to, for ever: their number never

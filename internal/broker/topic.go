@@ -119,6 +119,7 @@ func (b *Broker) followTopic(t *catalog.Topic, gone bool) {
 		for _, p := range old.Partitions {
 			p.remove()
 		}
+		b.forgetTopic(t.ID)
 		return
 	}
 	topic := &Topic{ID: t.ID, Name: t.Name, Configs: t.Configs}

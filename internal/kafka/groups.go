@@ -25,6 +25,18 @@ const groupOperations int32 = 1<<3 | 1<<6 | 1<<8
 // noOperations says that the operations were not asked for.
 const noOperations int32 = -1 << 31
 
+// GroupConfig is the part of the settings that the coordinators need.
+func (s *Settings) GroupConfig() broker.GroupConfig {
+	return broker.GroupConfig{
+		InitialRebalanceDelay: s.GroupInitialRebalanceDelay,
+		MinSessionTimeout:     s.GroupMinSessionTimeout,
+		MaxSessionTimeout:     s.GroupMaxSessionTimeout,
+		MaxSize:               s.GroupMaxSize,
+		OffsetsRetention:      s.OffsetsRetention,
+		MaxOffsetMetadata:     s.OffsetMetadataMaxBytes,
+	}
+}
+
 // groupAPIs is the part of the table that consumer groups need. All but the
 // first are handed to the coordinator in the order of the requests.
 func groupAPIs() []api {

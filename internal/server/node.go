@@ -162,6 +162,7 @@ func (n *Node) openBroker(ctx context.Context) error {
 	n.broker, err = broker.Open(ctx, broker.Config{
 		Store: n.store, Host: host, Node: nodeID,
 		DefaultPartitions: n.cfg.Kafka.NumPartitions,
+		Groups:            n.cfg.Kafka.GroupConfig(),
 		InFlightBytes:     inFlightBytes(),
 		Logger:            n.log, Registerer: n.registry,
 	})
