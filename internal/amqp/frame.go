@@ -1,0 +1,185 @@
+package amqp
+
+import (
+	"bufio"
+	"encoding/binary"
+	"io"
+
+	"waybill/internal/amqp/spec"
+	"waybill/internal/record"
+)
+
+// Every frame is a header of 7 bytes (type, uint16 channel, uint32 payload
+// size; big endian), the payload, and the byte 0xCE.
+const (
+	frameHeaderLen = 7
+	frameOverhead  = frameHeaderLen + 1
+)
+
+// minFrameMax is the largest frame that either side may send before tune, and
+// the smallest limit that a client may ask for.
+const minFrameMax = 8192
+
+// frameHeader announces a frame.
+type frameHeader struct {
+	kind    byte
+	channel uint16
+	size    int // of the payload
+}
+
+// frameReader reads frames. Memory grows with the bytes that were received, never with
+// a size that was declared.
+type frameReader struct {
+	r       *bufio.Reader
+	max     int    // largest frame that is accepted, with its overhead
+	maxBody int    // the same for body frames, which need not be held in memory whole
+	big     []byte // payload that did not fit into r's buffer
+}
+
+// next reads the header of the next frame.
+func (f *frameReader) next() (frameHeader, error) {
+	b, err := f.r.Peek(frameHeaderLen)
+	if err != nil {
+		if err == io.EOF && len(b) > 0 {
+			err = noEOF(err)
+		}
+		return frameHeader{}, err
+	}
+	h := frameHeader{kind: b[0], channel: binary.BigEndian.Uint16(b[1:])}
+	size := uint64(binary.BigEndian.Uint32(b[3:]))
+	limit := f.max
+	switch h.kind {
+	case spec.FrameMethod, spec.FrameHeader, spec.FrameHeartbeat:
+	case spec.FrameBody:
+		limit = f.maxBody
+	default:
+		return h, exceptionf(spec.FrameError, "unknown frame type %d", h.kind)
+	}
+	if size+frameOverhead > uint64(limit) {
+		return h, exceptionf(spec.FrameError, "frame of %d bytes is larger than the negotiated maximum of %d bytes", size+frameOverhead, limit)
+	}
+	h.size = int(size)
+	_, err = f.r.Discard(frameHeaderLen)
+	return h, err
+}
+
+// payload reads the rest of a frame. The result is valid until the next call.
+func (f *frameReader) payload(h frameHeader) ([]byte, error) {
+	if h.size+1 <= f.r.Size() {
+		b, err := f.r.Peek(h.size + 1)
+		if err != nil {
+			return nil, noEOF(err)
+		}
+		if b[h.size] != spec.FrameEnd {
+			return nil, badFrameEnd(b[h.size])
+		}
+		_, err = f.r.Discard(h.size + 1)
+		return b[:h.size], err
+	}
+	b, err := f.appendBody(f.big[:0], h, h.size)
+	f.big = b[:0]
+	return b, err
+}
+
+// appendBody reads the rest of a frame and appends it to dst, which may grow to hold
+// want more bytes in all.
+func (f *frameReader) appendBody(dst []byte, h frameHeader, want int) ([]byte, error) {
+	for left := h.size; left > 0; {
+		if len(dst) == cap(dst) {
+			dst = grow(dst, f.r.Buffered(), want)
+		}
+		n, err := f.r.Read(dst[len(dst):min(len(dst)+left, cap(dst))])
+		dst = dst[:len(dst)+n]
+		left -= n
+		want -= n
+		if err != nil {
+			return dst, noEOF(err)
+		}
+	}
+	end, err := f.r.ReadByte()
+	if err != nil {
+		return dst, noEOF(err)
+	}
+	if end != spec.FrameEnd {
+		return dst, badFrameEnd(end)
+	}
+	return dst, nil
+}
+
+// skip reads over the rest of a frame.
+func (f *frameReader) skip(h frameHeader) error {
+	if _, err := f.r.Discard(h.size); err != nil {
+		return noEOF(err)
+	}
+	end, err := f.r.ReadByte()
+	if err != nil {
+		return noEOF(err)
+	}
+	if end != spec.FrameEnd {
+		return badFrameEnd(end)
+	}
+	return nil
+}
+
+// grow makes room at the end of dst, of which want bytes are still to come and
+// buffered bytes are here already: it doubles, so that what is reserved never
+// exceeds what was received by more than a small constant.
+func grow(dst []byte, buffered, want int) []byte {
+	room := min(want, max(len(dst), buffered, minBodyRoom))
+	bigger := make([]byte, len(dst), len(dst)+room)
+	copy(bigger, dst)
+	return bigger
+}
+
+// minBodyRoom is how much is reserved for a body of which nothing has arrived.
+const minBodyRoom = 1024
+
+// noEOF makes the end of the stream within a frame an error of its own.
+func noEOF(err error) error {
+	if err == io.EOF {
+		return &readError{io.ErrUnexpectedEOF}
+	}
+	return err
+}
+
+func badFrameEnd(b byte) error {
+	return exceptionf(spec.FrameError, "frame ends with %#02x instead of 0xce", b)
+}
+
+// beginFrame appends a frame header; endFrame completes it once the payload was
+// appended, with at being what beginFrame returned.
+func beginFrame(b []byte, kind byte, channel uint16) (out []byte, at int) {
+	return append(b, kind, byte(channel>>8), byte(channel), 0, 0, 0, 0), len(b)
+}
+
+func endFrame(b []byte, at int) []byte {
+	binary.BigEndian.PutUint32(b[at+3:], uint32(len(b)-at-frameHeaderLen))
+	return append(b, spec.FrameEnd)
+}
+
+func appendMethod(b []byte, channel uint16, m spec.Method) []byte {
+	b, at := beginFrame(b, spec.FrameMethod, channel)
+	return endFrame(m.Append(b), at)
+}
+
+// appendContent appends the header and body frames of a message, split into
+// frames of at most frameMax bytes.
+func appendContent(b []byte, channel uint16, frameMax int, m *record.Message) []byte {
+	b, at := beginFrame(b, spec.FrameHeader, channel)
+	b = binary.BigEndian.AppendUint32(b, basicClass<<16) // class, weight 0
+	b = binary.BigEndian.AppendUint64(b, uint64(len(m.Body)))
+	b = endFrame(append(b, m.Properties...), at)
+	for body := m.Body; len(body) > 0; {
+		n := min(len(body), frameMax-frameOverhead)
+		b, at = beginFrame(b, spec.FrameBody, channel)
+		b = endFrame(append(b, body[:n]...), at)
+		body = body[n:]
+	}
+	return b
+}
+
+// basicClass is the id of the class whose methods carry content.
+const basicClass = uint32(spec.BasicPublishID) >> 16
+
+// heartbeat is the frame of that name.
+var heartbeat = []byte{spec.FrameHeartbeat, 0, 0, 0, 0, 0, 0, spec.FrameEnd}

@@ -1,0 +1,199 @@
+package amqp
+
+import (
+	"sync"
+
+	"waybill/internal/amqp/spec"
+	"waybill/internal/broker"
+	"waybill/internal/record"
+)
+
+// transaction buffers what a channel in tx mode publishes and settles until
+// commit. Owned by the reader goroutine.
+type transaction struct {
+	ch      *channel
+	size    int // bytes of the messages
+	pubs    []txPublication
+	settled []txSettlement
+}
+
+type txPublication struct {
+	pub       broker.Publication
+	mandatory bool
+}
+
+type txSettlement struct {
+	delivery
+	outcome broker.Outcome
+}
+
+func (ch *channel) txSelect() error {
+	if ch.confirm {
+		return exceptionf(spec.PreconditionFailed, "cannot switch from confirm to tx mode")
+	}
+	if ch.tx == nil {
+		ch.tx = &transaction{ch: ch}
+	}
+	ch.send(&spec.TxSelectOK{})
+	return nil
+}
+
+// publish buffers a publication. An exchange that does not exist is told right
+// away.
+func (tx *transaction) publish(in *incoming) error {
+	if in.pub.Exchange != "" {
+		if err := tx.ch.conn.session.CheckExchange(in.pub.Exchange); err != nil {
+			return err
+		}
+	}
+	tx.size += len(in.pub.Stored)
+	if limit := tx.ch.conn.server.cfg.MaxTransaction; tx.size > limit {
+		return exceptionf(spec.PreconditionFailed, "transaction is larger than %d bytes; commit more often", limit)
+	}
+	p := txPublication{pub: in.pub, mandatory: in.mandatory}
+	raw := in.properties() // aliases the message, which is the transaction's now
+	p.pub.Headers = raw.HeaderTable
+	tx.pubs = append(tx.pubs, p)
+	return nil
+}
+
+func (tx *transaction) settle(ds []delivery, outcome broker.Outcome) error {
+	for _, d := range ds {
+		tx.settled = append(tx.settled, txSettlement{d, outcome})
+	}
+	return nil
+}
+
+func (ch *channel) txCommit() error {
+	tx := ch.tx
+	if tx == nil {
+		return exceptionf(spec.PreconditionFailed, "channel is not transactional")
+	}
+	ch.tx = &transaction{ch: ch}
+	// The messages first: should they not become durable, the channel closes, and what was
+	// to be settled is delivered again.
+	if err := tx.publishAll(); err != nil {
+		return err
+	}
+	if err := tx.settleAll(); err != nil {
+		return err
+	}
+	ch.send(&spec.TxCommitOK{})
+	return nil
+}
+
+func (ch *channel) txRollback() error {
+	tx := ch.tx
+	if tx == nil {
+		return exceptionf(spec.PreconditionFailed, "channel is not transactional")
+	}
+	ch.tx = &transaction{ch: ch}
+	ds := make([]delivery, 0, len(tx.settled))
+	for _, s := range tx.settled {
+		ds = append(ds, s.delivery)
+	}
+	ch.mu.Lock()
+	ch.unacked.putBack(ds)
+	ch.mu.Unlock()
+	ch.send(&spec.TxRollbackOK{})
+	return nil
+}
+
+// publishAll publishes what was buffered and waits until it is durable.
+func (tx *transaction) publishAll() error {
+	all := newTally()
+	for i := range tx.pubs {
+		p := &tx.pubs[i]
+		all.add()
+		queues, err := tx.ch.conn.session.Publish(&p.pub, all, 0)
+		if queues > 0 {
+			continue
+		}
+		if err == nil && p.mandatory {
+			tx.ch.giveBack(&p.pub)
+		}
+		all.done(err)
+	}
+	return tx.wait(all, "publish")
+}
+
+// settleAll hands over the settlements, one call for each run of the same
+// outcome of a consumer, and waits until they are durable.
+func (tx *transaction) settleAll() error {
+	all := newTally()
+	type run struct {
+		outcome broker.Outcome
+		offsets []record.Offset
+	}
+	runs := map[*consumer][]run{}
+	for _, s := range tx.settled {
+		rs := runs[s.from]
+		if len(rs) == 0 || rs[len(rs)-1].outcome != s.outcome {
+			rs = append(rs, run{outcome: s.outcome})
+		}
+		last := &rs[len(rs)-1]
+		last.offsets = append(last.offsets, s.offset)
+		runs[s.from] = rs
+	}
+	for c, rs := range runs {
+		for _, r := range rs {
+			all.add()
+			tx.ch.conn.handOver(c, r.outcome, r.offsets, all.done)
+		}
+	}
+	tx.ch.conn.metrics.settled(len(tx.settled))
+	return tx.wait(all, "settle")
+}
+
+func (tx *transaction) wait(all *tally, what string) error {
+	err := all.wait(tx.ch.conn.ctx.Done())
+	if err != nil {
+		tx.ch.conn.log.Warn("transaction failed", "doing", what, "channel", tx.ch.id, "error", err)
+		return exceptionf(spec.PreconditionFailed, "partial tx completion: %v", err)
+	}
+	return nil
+}
+
+// tally waits for a number of outcomes and keeps the first error.
+type tally struct {
+	mu   sync.Mutex
+	open int // outcomes still to come, plus one until wait
+	err  error
+	zero chan struct{}
+}
+
+func newTally() *tally { return &tally{open: 1, zero: make(chan struct{})} }
+
+func (t *tally) add() {
+	t.mu.Lock()
+	t.open++
+	t.mu.Unlock()
+}
+
+func (t *tally) done(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.err == nil {
+		t.err = err
+	}
+	if t.open--; t.open == 0 {
+		close(t.zero)
+	}
+}
+
+// Published implements broker.Publisher.
+func (t *tally) Published(_ uint64, err error) { t.done(err) }
+
+// wait returns the first error once all outcomes are there, or when stop is
+// closed.
+func (t *tally) wait(stop <-chan struct{}) error {
+	t.done(nil)
+	select {
+	case <-t.zero:
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		return t.err
+	case <-stop:
+		return errStopped
+	}
+}
