@@ -5,10 +5,12 @@ import "github.com/prometheus/client_golang/prometheus"
 type metrics struct {
 	offline    prometheus.Gauge
 	unroutable prometheus.Counter
+	queues     *queueMetrics
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
+		queues: newQueueMetrics(r),
 		offline: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "waybill_logs_offline", Help: "Queues, partitions and coordinators whose log is damaged and held offline.",
 		}),

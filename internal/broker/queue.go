@@ -2,42 +2,273 @@ package broker
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"waybill/internal/catalog"
+	"waybill/internal/queue"
 	"waybill/internal/record"
+	"waybill/internal/replica"
 )
 
-// Queue hosts one queue. (To be filled in by the queues engineer; the lead's
-// code calls exactly these.)
+// Queue hosts one queue. Its machine and its leader are pure (package queue);
+// it gives them a raft group or, where the queue is not replicated, a place in memory.
+//
+// # Threads
+//
+// Everything that changes the queue happens on its shard: the group's shard, or the
+// memory group's loop. Others put a command into the inbox, whose lock is a leaf, and post a wake
+// event when it was empty. So a burst of publishes or settles is one event for
+// the shard and needs no allocation of its own.
 type Queue struct {
-	vhost *vhost
-	spec  catalog.Queue // immutable
+	vhost  *vhost
+	spec   catalog.Queue // immutable
+	config queue.Config  // immutable
+	group  queueGroup    // immutable; nil when offline
+	// offline is why the queue's log cannot be served; immutable.
+	offline error
+
+	mu    sync.Mutex // guards inbox
+	inbox []command  // not empty: a wake event is on its way
+
+	depth depth
+
+	// Owned by the shard.
+	state   queueState
+	reason  error // why it does not lead: state following
+	machine queue.Machine
+	leader  *queue.Leader // state leading
+	source  source
+	taken   []command // the previous inbox's array, to be used again
+	held    []command // state starting
+	pubs    fifo[publish]
+	pending int64 // bytes of the bodies in pubs
+	built   int   // how many of pubs are in built entries
+	entries fifo[builtEntry]
+	waits   fifo[wait]
+	dones   []func(error) // called when what is settled now is applied
+	subs    []*Subscription
+	graves  burials
+	sums    sums
+
+	fresh    record.Offset // the first message of the entry that is being applied
+	gathered time.Time     // since when settled messages wait for an entry
+	due      bool          // they have waited long enough
+	sealed   bool          // its deletion is decided
+	used     time.Time     // the last time that counts for x-expires
+	alarm    time.Time     // what the group's timer is set to
+	scratch  []byte
 }
 
-// newQueue is called on the catalog's shard. A replicated queue opens its
-// group with q.vhost.b.openGroup(what, spec.Log, q) and starts it; when that fails the queue is offline:
-// every verb answers Unavailable with the reason.
-func newQueue(v *vhost, spec catalog.Queue, args record.Table) *Queue { panic("broker") }
+type queueState uint8
 
-// remove: the catalog has deleted the queue. Called on the catalog's shard. For a replicated one:
-// q.vhost.b.host.Remove(log), which calls Follow(ErrRemoved).
-func (q *Queue) remove() { panic("broker") }
+const (
+	starting  queueState = iota // commands are held until Lead
+	leading                     //
+	following                   // commands fail with Queue.reason
+	removed                     // the queue was deleted
+)
 
-// publish must call q.vhost.b.budget.release(len(stored)) once the message is applied or given up.
-func (q *Queue) publish(stored []byte, to Publisher, tag uint64) { panic("broker") }
-
-func (q *Queue) status(ctx context.Context) (QueueStatus, error) { panic("broker") }
-func (q *Queue) purge(ctx context.Context) (int, error)          { panic("broker") }
-
-// prepareDelete checks the conditions on the shard; after nil the queue takes
-// no publishes (they are refused) or consumers any more. Returns the number of ready messages.
-func (q *Queue) prepareDelete(ctx context.Context, ifUnused, ifEmpty bool) (int, error) {
-	panic("broker")
+// queueGroup is what drives a queue, and where its messages are: a raft group,
+// or a memoryGroup.
+type queueGroup interface {
+	Post(event any) bool
+	SetTimer(t time.Time)
+	// readFrom is storage.Log.ReadFrom, with the data of the entries.
+	readFrom(off, end record.Offset, maxBytes int, disk bool) ([][]byte, error)
+	remove()
 }
 
-func (q *Queue) subscribe(ctx context.Context, o SubscribeOptions, sink Sink, opened func(*Subscription)) (*Subscription, error) {
-	panic("broker")
+// depth is what others may see of a queue at any time.
+type depth struct {
+	ready, unacked, bytes, consumers atomic.Int64
+}
+
+// QueueDepth is the state of a queue at some moment.
+type QueueDepth struct {
+	Ready     int64 // messages ready for delivery
+	Unacked   int64 // messages delivered and not settled
+	Bytes     int64 // of the bodies of all messages
+	Consumers int64
+}
+
+// Depth returns the state after the last turn of the queue's shard. It does not wait.
+func (q *Queue) Depth() QueueDepth {
+	d := &q.depth
+	return QueueDepth{Ready: d.ready.Load(), Unacked: d.unacked.Load(), Bytes: d.bytes.Load(), Consumers: d.consumers.Load()}
+}
+
+// newQueue makes a queue that the catalog names. It is called on the catalog's
+// shard. A replicated queue whose log cannot be read is offline: every verb
+// answers Unavailable with the reason.
+func newQueue(v *vhost, spec catalog.Queue, args record.Table) *Queue {
+	config, err := queue.ParseConfig(args)
+	if err != nil {
+		panic(fmt.Sprintf("broker: arguments of queue '%s' in the catalog: %v", spec.Name, err)) // checked when it was declared
+	}
+	q := &Queue{vhost: v, spec: spec, config: config, fresh: noOffset}
+	q.source.init(q)
+	if !spec.Replicated() {
+		g := newMemoryGroup(q, v.b.cfg.Now)
+		q.group = g
+		g.Post(lead{})
+		return q
+	}
+	g, err := v.b.openGroup(q.String(), spec.Log, q)
+	if err != nil {
+		q.offline = err
+		return q
+	}
+	q.group = raftGroup{g, v.b.host}
+	g.Start()
+	return q
+}
+
+// raftGroup makes a replica.Group a queueGroup.
+type raftGroup struct {
+	*replica.Group
+	host *replica.Host
+}
+
+func (g raftGroup) readFrom(off, end record.Offset, maxBytes int, disk bool) ([][]byte, error) {
+	entries, err := g.Log().ReadFrom(off, end, maxBytes, disk)
+	if err != nil || len(entries) == 0 {
+		return nil, err
+	}
+	data := make([][]byte, len(entries))
+	for i, e := range entries {
+		data[i] = e.GetData()
+	}
+	return data, nil
+}
+
+func (g raftGroup) remove() { g.host.Remove(g.ID()) }
+
+// String names the queue in messages.
+func (q *Queue) String() string {
+	return fmt.Sprintf("queue '%s' in vhost '%s'", q.spec.Name, q.vhost.name)
 }
 
 // checkQueueArgs checks the arguments of a declaration.
-func checkQueueArgs(queue, vhost string, args record.Table) error { panic("broker") }
+func checkQueueArgs(name, vhost string, args record.Table) error {
+	_, err := queue.ParseConfig(args)
+	var e *queue.ArgError
+	if errors.As(err, &e) {
+		return errorf(PreconditionFailed, "invalid arg '%s' for queue '%s' in vhost '%s': %s", e.Key, name, vhost, e.Problem)
+	}
+	return err
+}
+
+// remove: the catalog has deleted the queue. Called on the catalog's shard.
+func (q *Queue) remove() {
+	if q.group == nil {
+		q.vhost.b.host.Remove(q.spec.Log)
+		return
+	}
+	q.group.remove()
+}
+
+// publish adds one stored message; to, which may be nil, hears of it when it
+// is applied, or given up.
+func (q *Queue) publish(stored []byte, to Publisher, tag uint64) {
+	q.post(command{kind: cmdPublish, stored: stored, to: to, tag: tag})
+}
+
+// status is the answer to a declaration. It counts what was published before.
+func (q *Queue) status(ctx context.Context) (QueueStatus, error) {
+	s := QueueStatus{Name: q.spec.Name}
+	_, err := q.ask(ctx, "look at "+q.String(), func(v *verb) {
+		q.used = q.vhost.b.cfg.Now()
+		s.Ready, s.Consumers = int(q.leader.Ready()), q.leader.Consumers()
+		v.answer(s.Ready, nil)
+	})
+	if err != nil {
+		return QueueStatus{}, err
+	}
+	return s, nil
+}
+
+// purge drops all ready messages and returns their number once that is durable.
+func (q *Queue) purge(ctx context.Context) (int, error) {
+	return q.ask(ctx, "purge "+q.String(), func(v *verb) {
+		n := int(q.leader.Purge())
+		if n == 0 {
+			v.answer(0, nil)
+			return
+		}
+		q.afterSettled(func(err error) { v.answer(n, err) })
+	})
+}
+
+// prepareDelete checks the conditions on the shard and returns the number of
+// ready messages. After nil no consumer is admitted, and what is published waits for the queue's end.
+func (q *Queue) prepareDelete(ctx context.Context, ifUnused, ifEmpty bool) (int, error) {
+	if q.offline != nil {
+		return 0, nil // nobody can look into it; deleting it is the operator's way out
+	}
+	n, err := q.ask(ctx, "delete "+q.String(), func(v *verb) {
+		n := int(q.leader.Ready())
+		switch {
+		case ifUnused && q.leader.Consumers() > 0:
+			v.answer(0, errorf(PreconditionFailed, "%s in use", q))
+		case ifEmpty && n > 0:
+			v.answer(0, errorf(PreconditionFailed, "%s not empty", q))
+		default:
+			q.sealed = true
+			v.answer(n, nil)
+		}
+	})
+	var e *Error
+	if errors.As(err, &e) && e.Kind == NotFound {
+		return 0, nil // somebody else deleted it meanwhile
+	}
+	return n, err
+}
+
+// subscribe adds a consumer, or one that pulls.
+func (q *Queue) subscribe(ctx context.Context, o SubscribeOptions, sink Sink, opened func(*Subscription)) (*Subscription, error) {
+	s := newSubscription(q, o, sink)
+	_, err := q.ask(ctx, "consume from "+q.String(), func(v *verb) {
+		q.used = q.vhost.b.cfg.Now()
+		if err := q.admit(s); err != nil {
+			v.answer(0, err)
+			return
+		}
+		if opened != nil {
+			opened(s)
+		}
+		v.answer(0, nil)
+	})
+	if err != nil {
+		s.Close() // it may have been admitted after the caller gave up
+		return nil, err
+	}
+	return s, nil
+}
+
+// admit adds s to the queue. On the shard.
+func (q *Queue) admit(s *Subscription) error {
+	if !s.options.Pull {
+		if err := q.leader.Subscribe(&s.sub); err != nil {
+			return q.refusal(err)
+		}
+	}
+	s.state = subOpen
+	s.at = len(q.subs)
+	q.subs = append(q.subs, s)
+	return nil
+}
+
+// refusal words an error of the leader for the client.
+func (q *Queue) refusal(err error) error {
+	switch {
+	case errors.Is(err, queue.ErrExclusive):
+		return errorf(AccessRefused, "%s in exclusive use", q)
+	case errors.Is(err, queue.ErrSingleActive):
+		return errorf(ResourceLocked, "cannot obtain access to locked %s: basic.get is not supported by a queue with a single active consumer; consume from it", q)
+	}
+	return err
+}

@@ -2,17 +2,15 @@ package broker
 
 import (
 	"context"
+	"sync/atomic"
 
+	"waybill/internal/queue"
 	"waybill/internal/record"
 )
 
 // Delivery is one message on its way out. The message's bytes are shared:
 // read only, and valid for as long as they are referenced.
-type Delivery struct {
-	Offset      record.Offset
-	Redelivered bool
-	Message     record.Message
-}
+type Delivery = queue.Delivery
 
 // Sink is where a subscription's messages go. Its methods are called from a
 // shard and must not block.
@@ -20,7 +18,8 @@ type Sink interface {
 	// Take reserves room (prefetch window, output buffer) for one message whose stored form has
 	// size bytes. When it answers false the subscription pauses until Resume.
 	Take(s *Subscription, size int) bool
-	// Deliver hands over a message for which Take answered true.
+	// Deliver hands over a message for which Take answered true. The Delivery
+	// itself is valid during the call, the bytes that it refers to for longer.
 	Deliver(s *Subscription, d *Delivery)
 	// Cancelled tells that the subscription ended from the broker's side,
 	// because its queue is gone; what it held unsettled is gone with it.
@@ -40,16 +39,117 @@ type SubscribeOptions struct {
 
 // Subscription is a consumer of one queue, and the holder of what it was
 // delivered and has not settled. Its methods are safe for concurrent use and do not wait.
-type Subscription struct{}
+type Subscription struct {
+	queue   *Queue
+	sink    Sink
+	options SubscribeOptions
+
+	// Owned by the queue's shard.
+	sub   queue.Sub
+	state subState
+	at    int        // its place in Queue.subs, unless closed
+	gets  fifo[*get] // not answered, in order
+}
+
+type subState uint8
+
+const (
+	subClosed subState = iota // not admitted yet, or over
+	subOpen
+	subCancelled // no deliveries any more, but it may hold messages
+)
+
+func newSubscription(q *Queue, o SubscribeOptions, sink Sink) *Subscription {
+	s := &Subscription{queue: q, sink: sink, options: o}
+	s.sub = queue.Sub{NoAck: o.NoAck, Exclusive: o.Exclusive, Priority: o.Priority}
+	if o.Pull {
+		s.sub.Puller = (*outlet)(s)
+	} else {
+		s.sub.Consumer = (*outlet)(s)
+	}
+	return s
+}
+
+// Tag is the consumer tag.
+func (s *Subscription) Tag() string { return s.options.Tag }
+
+// outlet is the side of a subscription that the leader sees.
+type outlet Subscription
+
+// Take implements queue.Consumer.
+func (o *outlet) Take(size int) bool { return o.sink.Take((*Subscription)(o), size) }
+
+// Deliver implements queue.Consumer.
+func (o *outlet) Deliver(d *Delivery) { o.sink.Deliver((*Subscription)(o), d) }
+
+// Pulled implements queue.Puller.
+func (o *outlet) Pulled(d *Delivery, remaining int64, err error) {
+	g := o.gets.pop()
+	r := getResult{remaining: int(remaining), err: err}
+	if d != nil {
+		r.delivery, r.ok = *d, true
+	}
+	if g.claimed.CompareAndSwap(false, true) {
+		g.result <- r
+	} else if d != nil && !o.options.NoAck {
+		(*Subscription)(o).Settle(Requeue, []record.Offset{d.Offset}, nil) // nobody waits for it any more
+	}
+}
+
+// get is one call of Get that waits for its answer.
+type get struct {
+	claimed atomic.Bool    // by the answer, or by a caller that gives up
+	result  chan getResult // capacity 1
+}
+
+type getResult struct {
+	delivery  Delivery
+	remaining int
+	ok        bool
+	err       error
+}
 
 // Get takes one message from the queue of a Pull subscription; ok is false
 // when none is ready. remaining is the number of ready messages after it. Take is not asked.
 func (s *Subscription) Get(ctx context.Context) (d *Delivery, remaining int, ok bool, err error) {
-	panic("broker")
+	q := s.queue
+	g := &get{result: make(chan getResult, 1)}
+	_, err = q.ask(ctx, "get from "+q.String(), func(v *verb) {
+		q.used = q.vhost.b.cfg.Now()
+		if s.state != subOpen {
+			v.answer(0, errorf(NotFound, "the subscription to %s is closed", q))
+			return
+		}
+		err := q.leader.Pull(&s.sub)
+		if err == nil {
+			s.gets.push(g)
+		}
+		v.answer(0, q.refusal(err))
+	})
+	if err != nil && g.claimed.CompareAndSwap(false, true) {
+		return nil, 0, false, err
+	}
+	select {
+	case r := <-g.result:
+		return r.unpack()
+	case <-ctx.Done():
+		if g.claimed.CompareAndSwap(false, true) {
+			return nil, 0, false, unavailable("get from "+q.String(), ctx.Err())
+		}
+		r := <-g.result
+		return r.unpack()
+	}
+}
+
+func (r *getResult) unpack() (*Delivery, int, bool, error) {
+	if r.err != nil || !r.ok {
+		return nil, 0, false, r.err
+	}
+	return &r.delivery, r.remaining, true, nil
 }
 
 // Resume tells that the sink has room again.
-func (s *Subscription) Resume() { panic("broker") }
+func (s *Subscription) Resume() { s.queue.post(command{kind: cmdResume, sub: s}) }
 
 // Outcome is what a consumer decided about a message.
 type Outcome uint8
@@ -63,16 +163,107 @@ const (
 // Settle decides about delivered messages, in the order of the calls. offsets
 // belongs to the broker from now on. done, when not nil, is called once it is durable
 // (for Requeue: once the messages are ready again), from a shard.
+//
+// What the subscription does not hold is ignored and counted
+// (waybill_queue_settles_unknown_total): a settle can cross the end of the subscription or of
+// the leader's term. A client's mistake is found by the front end, which knows the
+// delivery tags.
 func (s *Subscription) Settle(o Outcome, offsets []record.Offset, done func(error)) {
-	panic("broker")
+	s.queue.post(command{kind: cmdSettle, sub: s, outcome: o, offsets: offsets, done: done})
 }
 
 // Recover requeues everything that the subscription holds unsettled.
-func (s *Subscription) Recover(done func(error)) { panic("broker") }
+func (s *Subscription) Recover(done func(error)) {
+	s.queue.post(command{kind: cmdRecover, sub: s, done: done})
+}
 
 // Cancel ends deliveries; what is unsettled stays with the subscription. done
 // is called on the shard, after the last Deliver.
-func (s *Subscription) Cancel(done func()) { panic("broker") }
+func (s *Subscription) Cancel(done func()) {
+	c := command{kind: cmdCancel, sub: s}
+	if done != nil {
+		c.done = func(error) { done() }
+	}
+	s.queue.post(c)
+}
 
 // Close ends the subscription and requeues what is unsettled.
-func (s *Subscription) Close() { panic("broker") }
+func (s *Subscription) Close() { s.queue.post(command{kind: cmdClose, sub: s}) }
+
+// settle carries out a cmdSettle.
+func (q *Queue) settle(c *command) {
+	s := &c.sub.sub
+	if c.sub.state == subClosed {
+		q.vhost.b.metrics.queues.unknown.Add(float64(len(c.offsets)))
+		c.offsets = nil
+	}
+	switch c.outcome {
+	case Accept:
+		q.leader.Accept(s, c.offsets)
+	case Discard:
+		q.leader.Discard(s, c.offsets)
+	case Requeue:
+		q.leader.Requeue(s, c.offsets)
+	}
+	switch {
+	case c.done == nil:
+	case c.outcome == Requeue:
+		c.done(nil)
+	default:
+		q.afterSettled(c.done)
+	}
+}
+
+// afterSettled calls done when all that is settled by now is applied.
+func (q *Queue) afterSettled(done func(error)) { q.dones = append(q.dones, done) }
+
+// cancel ends the deliveries to s.
+func (q *Queue) cancel(s *Subscription) {
+	if s.state != subOpen {
+		return
+	}
+	s.state = subCancelled
+	q.leader.Cancel(&s.sub)
+	q.left(s)
+}
+
+// close ends s.
+func (q *Queue) close(s *Subscription) {
+	if s.state == subClosed {
+		return
+	}
+	consuming := s.state == subOpen
+	s.state = subClosed
+	q.leader.Close(&s.sub)
+	last := len(q.subs) - 1
+	q.subs[s.at] = q.subs[last]
+	q.subs[s.at].at = s.at
+	q.subs[last] = nil
+	q.subs = q.subs[:last]
+	if consuming {
+		q.left(s)
+	}
+}
+
+// left: s does not consume any more. With the last consumer an auto-delete
+// queue goes.
+func (q *Queue) left(s *Subscription) {
+	q.used = q.vhost.b.cfg.Now()
+	if q.spec.AutoDelete && !s.options.Pull && q.leader.Consumers() == 0 && !q.sealed {
+		q.sealed = true
+		q.expire()
+	}
+}
+
+// endSubscriptions tells all subscriptions that they are over.
+func (q *Queue) endSubscriptions() {
+	subs := q.subs
+	q.subs = nil
+	for _, s := range subs {
+		open := s.state == subOpen
+		s.state = subClosed
+		if open && s.sink != nil {
+			s.sink.Cancelled(s)
+		}
+	}
+}

@@ -1,0 +1,210 @@
+package broker
+
+import (
+	"context"
+
+	"waybill/internal/record"
+	"waybill/internal/replica"
+)
+
+// command is one thing for a queue to do. It is a value, so that the hot ones
+// cost no allocation; each kind uses the fields that its comment names.
+type command struct {
+	kind    commandKind
+	outcome Outcome         // cmdSettle
+	sub     *Subscription   // cmdSettle, cmdRecover, cmdResume, cmdCancel, cmdClose
+	stored  []byte          // cmdPublish
+	to      Publisher       // cmdPublish, may be nil
+	tag     uint64          // cmdPublish
+	offsets []record.Offset // cmdSettle
+	done    func(error)     // cmdSettle, cmdRecover, cmdCancel, may be nil
+	verb    *verb           // cmdVerb
+}
+
+type commandKind uint8
+
+const (
+	cmdPublish commandKind = iota
+	cmdSettle
+	cmdRecover
+	cmdResume
+	cmdCancel
+	cmdClose
+	cmdVerb
+)
+
+// Events that are posted to a queue, beside those of its source.
+type (
+	wake struct{} // the inbox is not empty
+	lead struct{} // begin: a memory group has no election
+)
+
+// verb is a call that waits for its answer.
+type verb struct {
+	doing  string // for the error
+	do     func(*verb)
+	result chan verbResult // capacity 1
+}
+
+type verbResult struct {
+	n   int
+	err error
+}
+
+// answer answers the verb, once.
+func (v *verb) answer(n int, err error) { v.result <- verbResult{n, err} }
+
+// ask runs do on the shard, when everything that was published before is
+// applied: a client that publishes and then asks sees its message. do must answer,
+// at once or later.
+func (q *Queue) ask(ctx context.Context, doing string, do func(*verb)) (int, error) {
+	if q.offline != nil {
+		return 0, unavailable(doing, q.offline)
+	}
+	v := &verb{doing: doing, do: do, result: make(chan verbResult, 1)}
+	q.post(command{kind: cmdVerb, verb: v})
+	select {
+	case r := <-v.result:
+		return r.n, r.err
+	case <-ctx.Done():
+		return 0, unavailable(doing, ctx.Err())
+	}
+}
+
+// post puts a command into the inbox.
+func (q *Queue) post(c command) {
+	if q.offline != nil {
+		q.fail(&c, q.offline)
+		return
+	}
+	q.mu.Lock()
+	first := len(q.inbox) == 0
+	q.inbox = append(q.inbox, c)
+	q.mu.Unlock()
+	if first && !q.group.Post(wake{}) {
+		q.abandon()
+	}
+}
+
+// abandon answers the inbox of a queue whose host is closed. Nothing that the
+// shard owns is touched: it may not have come to its end yet.
+func (q *Queue) abandon() {
+	q.mu.Lock()
+	inbox := q.inbox
+	q.inbox = nil
+	q.mu.Unlock()
+	for i := range inbox {
+		q.fail(&inbox[i], replica.ErrClosed)
+	}
+}
+
+// drain takes the inbox and handles it.
+func (q *Queue) drain() {
+	q.mu.Lock()
+	q.taken, q.inbox = q.inbox, q.taken[:0]
+	q.mu.Unlock()
+	for i := range q.taken {
+		q.command(&q.taken[i])
+	}
+	clear(q.taken)
+	if cap(q.taken) > maxIdleCommands {
+		q.taken = nil
+	}
+}
+
+// maxIdleCommands is the size of an inbox that is kept for the next burst.
+const maxIdleCommands = 4096
+
+func (q *Queue) command(c *command) {
+	switch q.state {
+	case starting:
+		q.held = append(q.held, *c)
+	case leading:
+		q.do(c)
+	case following:
+		q.fail(c, q.reason)
+	case removed:
+		q.tooLate(c)
+	}
+}
+
+// do carries out a command on the leader.
+func (q *Queue) do(c *command) {
+	switch c.kind {
+	case cmdPublish:
+		q.take(c)
+	case cmdSettle:
+		q.settle(c)
+	case cmdRecover:
+		if c.sub.state != subClosed {
+			q.leader.Recover(&c.sub.sub)
+		}
+		if c.done != nil {
+			c.done(nil)
+		}
+	case cmdResume:
+		if c.sub.state == subOpen {
+			q.leader.Resume(&c.sub.sub)
+		}
+	case cmdCancel:
+		q.cancel(c.sub)
+		if c.done != nil {
+			c.done(nil)
+		}
+	case cmdClose:
+		q.close(c.sub)
+	case cmdVerb:
+		q.waits.push(wait{at: q.tail(), verb: c.verb})
+	}
+}
+
+// fail answers a command that cannot be carried out. It touches nothing that
+// the shard owns.
+func (q *Queue) fail(c *command, err error) {
+	switch c.kind {
+	case cmdPublish:
+		q.vhost.b.budget.release(int64(len(c.stored)))
+		if c.to != nil {
+			c.to.Published(c.tag, err)
+		}
+	case cmdVerb:
+		c.verb.answer(0, unavailable(c.verb.doing, err))
+	default:
+		if c.done != nil {
+			c.done(err)
+		}
+	}
+}
+
+// tooLate answers a command for a queue that was deleted. A message that was
+// routed to it went with it, like all the others that it held.
+func (q *Queue) tooLate(c *command) {
+	switch c.kind {
+	case cmdPublish:
+		q.vhost.b.metrics.queues.dropped.deleted.Inc()
+		q.fail(c, nil)
+	case cmdVerb:
+		c.verb.answer(0, q.vhost.noQueue(q.spec.Name))
+	default:
+		q.fail(c, nil)
+	}
+}
+
+// wait is a verb that runs when everything below offset at is applied.
+type wait struct {
+	at   record.Offset
+	verb *verb
+}
+
+// tail is the offset after the last message that was taken.
+func (q *Queue) tail() record.Offset {
+	return q.machine.Next() + record.Offset(q.pubs.len())
+}
+
+// runWaits runs the verbs whose time has come.
+func (q *Queue) runWaits() {
+	for q.waits.len() > 0 && !q.sealed && q.waits.at(0).at <= q.machine.Next() {
+		v := q.waits.pop().verb
+		v.do(v)
+	}
+}
