@@ -48,7 +48,10 @@ type chunk struct {
 	first record.Index
 	base  record.Offset // no entry has a lower one
 	end   record.Offset // no entry holds this one or a higher
-	live  int64         // bytes of frames that are still needed, as far as is known
+
+	// Owned by the flusher.
+	live   int64  // bytes of the chunk that are needed, as far as is known
+	looked uint64 // number of the checkpoint that found live out
 
 	// Protected by Log.mu.
 	last record.Index // of the last entry that counts

@@ -47,6 +47,8 @@ type Log struct {
 	rotten      error                             // the first damage that a read found in a segment
 	deleted     bool
 
+	own *segment // takes the next chunks; owned by the flusher
+
 	// Owned by the WAL goroutine.
 	lazy    hardState // waits for the next batch
 	hasLazy bool

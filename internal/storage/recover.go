@@ -35,7 +35,7 @@ func Open(fs vfs.FS, dir string, opts Options) (*Store, error) {
 		logs:    make(map[record.LogID]*Log),
 		sealed:  make(chan sealedFile, maxSealed),
 		closing: make(chan struct{}),
-		cold:    newColdCache(),
+		cold:    new(coldCache),
 	}
 	s.segs = &segments{fs: fs, dir: path.Join(dir, segName), fail: s.fail}
 	var err error
@@ -65,15 +65,16 @@ type recovery struct {
 	*Store
 	image  *image // the newest checkpoint
 	number uint64 // of its file
+	newest uint64 // of the newest file, whole or not
 	wals   []uint64
-	sizes  map[uint64]int64 // of WAL files that hold nothing
 	replay replay
+	listed map[uint64]*segment // by the checkpoint
 }
 
 // recover brings back what the store held. Nothing that a later attempt would
 // need is changed before the recovered tail is durable in its new file.
 func (s *Store) recover(fresh bool) error {
-	r := &recovery{Store: s, sizes: make(map[uint64]int64)}
+	r := &recovery{Store: s}
 	for _, name := range []string{walName, segName, checkpointName} {
 		if err := s.fs.MkdirAll(s.path(name)); err != nil {
 			return err
@@ -107,7 +108,7 @@ func (s *Store) recover(fresh bool) error {
 	if err := r.tidySegments(); err != nil {
 		return err
 	}
-	s.flusher = newFlusher(s, r.number, r.image)
+	s.flusher = r.newFlusher()
 	return nil
 }
 
@@ -143,6 +144,7 @@ func (r *recovery) loadCheckpoint() error {
 	}
 	var failed error
 	for _, n := range slices.Backward(numbers) {
+		r.newest = max(r.newest, n)
 		name := r.path(checkpointName, fileName(n, checkpointSuffix))
 		b, err := readFile(r.fs, name)
 		if err == nil {
@@ -213,7 +215,7 @@ func (r *recovery) replayWAL(fresh bool) error {
 	if !fresh && (len(live) == 0 || live[0] != from) {
 		what := fmt.Sprintf("%s is missing", r.path(walName, fileName(from, walSuffix)))
 		r.opts.Logger.Error("damaged WAL: any log may have lost entries", "what", what)
-		r.replay.all = fmt.Errorf("%w: %s", ErrDamaged, what)
+		r.replay.all, r.replay.found = fmt.Errorf("%w: %s", ErrDamaged, what), true
 	}
 	for _, id := range live {
 		img, err := readWAL(r.fs, r.path(walName, fileName(id, walSuffix)), id)
@@ -396,7 +398,7 @@ func (w *rewriter) flush() error {
 func (r *recovery) tidyWAL() error {
 	for _, id := range r.wals {
 		name := r.path(walName, fileName(id, walSuffix))
-		if _, hurt := r.replay.hurt[id]; hurt {
+		if _, hurt := r.replay.hurt[id]; hurt || r.replay.found {
 			if err := r.setAside(name); err != nil {
 				return err
 			}
@@ -437,7 +439,7 @@ func (r *recovery) tidyCheckpoints() error {
 		return err
 	}
 	for _, n := range numbers {
-		if n != r.number {
+		if n != r.number && r.trusted() {
 			if err := r.fs.Remove(r.path(checkpointName, fileName(n, checkpointSuffix))); err != nil {
 				return err
 			}

@@ -25,6 +25,7 @@ type replay struct {
 	deleted []record.LogID    // to be repeated in the new WAL file
 	hurt    map[uint64]string // WAL files with damage → path
 	all     error             // damage that may concern any log
+	found   bool              // it was found now, not before
 
 	suspect   *batch // the first bad batch since the last good one, if its header could be read
 	suspectIn *walImage
@@ -197,7 +198,7 @@ func (r *replay) gap(img *walImage, b *batch) {
 
 func (r *replay) damageAll(img *walImage, what string) {
 	r.store.opts.Logger.Error("damaged WAL: any log may have lost entries", "what", what)
-	r.hurt[img.id] = img.name
+	r.found = true
 	if r.all == nil {
 		r.all = fmt.Errorf("%w: %s", ErrDamaged, what)
 	}

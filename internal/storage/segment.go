@@ -24,8 +24,8 @@ type segment struct {
 	shared bool
 
 	// Owned by the flusher.
-	size int64 // bytes that chunks of the last checkpoint, or the next, take
-	live int64 // bytes of live entries
+	size  int64 // bytes that chunks of the last checkpoint, or the next, take
+	stuck bool  // it holds damage, and is not rewritten
 
 	// Protected by segments.mu.
 	file  vfs.File // nil: not open

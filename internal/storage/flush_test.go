@@ -1,0 +1,134 @@
+package storage
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"waybill/internal/record"
+	"waybill/internal/vfs"
+)
+
+// eventually waits until ok.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+		<-time.After(time.Millisecond)
+	}
+}
+
+// owners answers for the machines of a store.
+type owners struct {
+	mu   sync.Mutex
+	ckpt map[record.LogID]Checkpoint
+}
+
+func (o *owners) set(id record.LogID, c Checkpoint) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ckpt == nil {
+		o.ckpt = make(map[record.LogID]Checkpoint)
+	}
+	o.ckpt[id] = c
+}
+
+func (o *owners) checkpoint(id record.LogID) (Checkpoint, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c, ok := o.ckpt[id]
+	return c, ok
+}
+
+// fill appends entries of one message each, size bytes long, until count are there.
+func fill(t testing.TB, s *Store, l *Log, count, size int) []*raftpb.Entry {
+	t.Helper()
+	var all []*raftpb.Entry
+	pad := strings.Repeat("x", size)
+	for i := range count {
+		n := uint64(l.LastIndex()) + 1
+		e := entry(n, 1, record.Offset(n-2), 1, fmt.Sprintf("%d %s", i, pad))
+		put(t, s, l, e)
+		all = append(all, e)
+	}
+	return all
+}
+
+func TestFlushKeepsWhatIsLive(t *testing.T) {
+	fs := vfs.NewMem()
+	var o owners
+	opts := Options{WALFileSize: 64 << 10, SegmentSize: 256 << 10, Checkpoint: o.checkpoint}
+	s := openStore(t, fs, opts)
+	s.Start()
+	l, small := s.Log(1), s.Log(2)
+	tiny := fill(t, s, small, 3, 10)
+	want := fill(t, s, l, 500, 1000)
+	eventually(t, "a flush", func() bool { l.mu.RLock(); defer l.mu.RUnlock(); return len(l.chunks) > 0 && len(l.tables) < 3 })
+	same(t, l, want)
+	same(t, small, tiny)
+
+	// All but one message of the first three hundred are dead.
+	conf := &raftpb.ConfState{Voters: []uint64{1}}
+	live := func(from, to record.Offset) bool { return from <= 100 && 100 < to || to > 300 }
+	o.set(1, Checkpoint{Applied: 400, Term: 1, ConfState: conf, State: []byte("machine"), Live: live})
+	want = append(want, fill(t, s, l, 200, 1000)...)
+	eventually(t, "the checkpoint", func() bool { return l.FirstIndex() == 401 })
+	check := func() {
+		t.Helper()
+		ents, err := l.ReadFrom(0, 1000, 1, true)
+		if err != nil || len(ents) != 1 {
+			t.Fatal(ents, err)
+		}
+		for off := record.Offset(300); off < 700; {
+			ents, err := l.ReadFrom(off, 1000, 8000, true)
+			if err != nil || len(ents) == 0 {
+				t.Fatal(off, ents, err)
+			}
+			if err := equalEntries(ents, want[off:int(off)+len(ents)]); err != nil {
+				t.Fatal(err)
+			}
+			off += record.Offset(len(ents))
+		}
+	}
+	check()
+	same(t, l, want[399:])
+	eventually(t, "the compaction", func() bool {
+		fill(t, s, small, 20, 1000)
+		ents, err := l.ReadFrom(0, 1000, 1, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, err := l.ReadFrom(101, 1000, 1, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ents[0].GetIndex() > 90 && next[0].GetIndex() > 250
+	})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fs = fs.StrictClone()
+	s = openStore(t, fs, opts)
+	l = s.Log(1)
+	check()
+	same(t, l, want[399:])
+	if _, c := l.State(); c == nil || string(c.State) != "machine" || c.Applied != 400 || c.ConfState.GetVoters()[0] != 1 {
+		t.Fatal(c)
+	}
+	// All is dead: the segments go.
+	s.Start()
+	o.set(1, Checkpoint{Applied: 701, Term: 1, ConfState: conf})
+	o.set(2, Checkpoint{Applied: s.Log(2).LastIndex(), Term: 1, ConfState: conf})
+	eventually(t, "the end of the segments", func() bool {
+		put(t, s, s.Log(3), entry(uint64(s.Log(3).LastIndex())+1, 1, s.Log(3).nextOffset(), 1, strings.Repeat("y", 10000)))
+		o.set(3, Checkpoint{Applied: s.Log(3).LastIndex(), Term: 1, ConfState: conf})
+		names, err := fs.List("data/seg")
+		return err == nil && len(names) <= 1
+	})
+}

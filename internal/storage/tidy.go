@@ -1,0 +1,91 @@
+package storage
+
+import (
+	"fmt"
+	"time"
+)
+
+// tidySegments removes what no checkpoint lists: the remains of a flush that
+// was not finished. When the metadata are not to be trusted nothing is removed.
+func (r *recovery) tidySegments() error {
+	numbers, err := r.list(segName, segSuffix)
+	if err != nil {
+		return err
+	}
+	listed := make(map[uint64]*segment)
+	for _, l := range r.logs {
+		for _, c := range l.chunks {
+			listed[c.seg.number] = c.seg
+		}
+	}
+	sizes := make(map[uint64]int64)
+	for _, n := range numbers {
+		r.image.nextSegment = max(r.image.nextSegment, n+1)
+		name := r.path(segName, fileName(n, segSuffix))
+		if s := listed[n]; s == nil && r.trusted() {
+			err = r.fs.Remove(name)
+		} else if s != nil {
+			sizes[n], err = r.cut(name, s.size)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, l := range r.logs {
+		l.missing(sizes)
+	}
+	r.listed = listed
+	return nil
+}
+
+// trusted reports whether the checkpoint and the WAL fit together.
+func (r *recovery) trusted() bool { return r.replay.all == nil && r.number == r.newest }
+
+// cut makes a segment as long as the checkpoint says, if it is longer.
+func (r *recovery) cut(name string, want int64) (size int64, err error) {
+	fi, err := r.fs.Stat(name)
+	if err != nil {
+		return 0, err
+	}
+	if fi.Size() <= want || !r.trusted() {
+		return fi.Size(), nil
+	}
+	f, err := r.fs.Open(name)
+	if err != nil {
+		return 0, err
+	}
+	if err = f.Truncate(want); err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return want, err
+}
+
+// missing marks a log of which a segment is missing or too short.
+func (l *Log) missing(sizes map[uint64]int64) {
+	for _, c := range l.chunks {
+		size, ok := sizes[c.seg.number]
+		switch {
+		case !ok:
+			l.rots(fmt.Errorf("%w: log %d: %s is missing", ErrDamaged, l.id, c.seg.name()))
+		case size < c.pos+c.size():
+			l.rots(fmt.Errorf("%w: log %d: %s ends at %d, its chunk at position %d has %d bytes", ErrDamaged, l.id, c.seg.name(), size, c.pos, c.size()))
+		}
+	}
+}
+
+// newFlusher makes the flusher, which goes on from the recovered checkpoint.
+func (r *recovery) newFlusher() *flusher {
+	f := &flusher{
+		Store: r.Store, number: r.newest, file: r.number, segments: r.listed, last: time.Now(),
+		image: imageHead{r.image.replayFrom, r.image.seq, r.image.nextSegment},
+	}
+	for _, seg := range r.listed {
+		if l := r.logs[seg.owner]; l != nil && !seg.shared && seg.size < r.opts.SegmentSize {
+			l.own = seg
+		}
+	}
+	return f
+}
