@@ -121,8 +121,8 @@ func (b *Broker) ListGroups(done func(*ListGroupsResult)) {
 // forgetTopic drops the offsets that were committed for a deleted topic.
 func (b *Broker) forgetTopic(id [16]byte) {
 	for _, c := range b.coordinators {
-		if g := c.group.Load(); g != nil {
-			g.Post(topicGone{id}) // lost at shutdown: a fetch does not take them for another topic's
+		if c.group != nil {
+			c.group.Post(topicGone{id}) // lost at shutdown: a fetch does not take them for another topic's
 		}
 	}
 }

@@ -3,7 +3,6 @@ package broker
 import (
 	"hash/fnv"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"waybill/internal/group"
@@ -14,11 +13,10 @@ import (
 // Coordinator hosts the consumer groups of one coordinator log. It implements
 // replica.Machine; the machine inside is touched on the group's shard only.
 type Coordinator struct {
-	now      func() time.Time
-	machine  *group.Machine
-	group    atomic.Pointer[replica.Group] // nil until its log is open, and when that is damaged
-	timer    time.Time                     // what SetTimer was told last
-	attached bool                          // the shard knows group
+	now     func() time.Time
+	machine *group.Machine
+	group   *replica.Group // nil when its log is damaged
+	timer   time.Time      // what SetTimer was told last
 }
 
 // call is one request on its way to the machine.
@@ -26,9 +24,6 @@ type call struct {
 	request group.Request
 	done    func(response any)
 }
-
-// attached tells the shard that Coordinator.group is set.
-type attached struct{}
 
 // topicGone tells that a topic was deleted.
 type topicGone struct{ id [16]byte }
@@ -41,8 +36,8 @@ func newCoordinator(b *Broker, id record.LogID, cfg GroupConfig) *Coordinator {
 	}
 	c := &Coordinator{now: b.cfg.Now, machine: group.New(cfg)}
 	if g, err := b.openGroup("coordinator of consumer groups", id, c); err == nil {
-		c.group.Store(g)
-		g.Post(attached{})
+		c.group = g
+		g.Start()
 	}
 	return c
 }
@@ -59,7 +54,7 @@ func (b *Broker) coordinator(name string) *Coordinator {
 // and must not block.
 func ask[T any](c *Coordinator, r group.Request, done func(T)) {
 	deliver := func(response any) { done(response.(T)) }
-	if g := c.group.Load(); g == nil || !g.Post(&call{r, deliver}) {
+	if c.group == nil || !c.group.Post(&call{r, deliver}) {
 		deliver(group.Refuse(r, group.NotAvailable))
 	}
 }
@@ -73,9 +68,9 @@ func (c *Coordinator) send(replies []group.Reply) {
 
 // rearm follows the machine's wish for the next Timer.
 func (c *Coordinator) rearm() {
-	if next := c.machine.Next(); c.attached && !next.Equal(c.timer) {
+	if next := c.machine.Next(); !next.Equal(c.timer) {
 		c.timer = next
-		c.group.Load().SetTimer(next)
+		c.group.SetTimer(next)
 	}
 }
 
@@ -112,8 +107,6 @@ func (c *Coordinator) Handle(event any) {
 		c.send(c.machine.Step(c.now(), e, e.request))
 	case topicGone:
 		c.machine.ForgetTopic(e.id)
-	case attached:
-		c.attached = true
 	}
 	c.rearm()
 }
