@@ -41,7 +41,7 @@ func post[T kmsg.Request](h func(*Server, *request, T)) handler {
 // apis is the table of all that is served. The low minimums are Kafka's own:
 // old clients conclude from them what the broker can do.
 func apis() []api {
-	return []api{
+	return append(groupAPIs(), []api{
 		{18, 0, 5, now((*Server).apiVersions)},
-	}
+	}...)
 }
