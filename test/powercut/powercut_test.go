@@ -61,7 +61,10 @@ func TestFindsAckBeforeSync(t *testing.T) {
 		return r.lost() > 0
 	})
 	t.Log(r.summary())
+	if err != nil {
+		t.Logf("it gave up: %v", err) // a broken broker may well not come back
+	}
 	if r.lost() == 0 {
-		t.Errorf("the rig found no loss in %d power cuts of a broker that acks before it syncs (%v)", r.cycles, err)
+		t.Errorf("the rig found no loss in %d power cuts of a broker that acks before it syncs", r.cycles)
 	}
 }
