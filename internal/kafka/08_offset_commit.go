@@ -22,31 +22,13 @@ func (s *Server) offsetCommit(r *request, req *kmsg.OffsetCommitRequest) {
 	resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
 	var spots []spot // of commit.Offsets
 	for i := range req.Topics {
-		rt := &req.Topics[i]
-		t, code := s.findTopic(r.version >= 10, rt.TopicID, rt.Topic)
-		out := kmsg.NewOffsetCommitResponseTopic()
-		out.Topic, out.TopicID = rt.Topic, rt.TopicID
-		for j := range rt.Partitions {
-			rp := &rt.Partitions[j]
-			op := kmsg.NewOffsetCommitResponseTopicPartition()
-			op.Partition, op.ErrorCode = rp.Partition, code
-			switch {
-			case t == nil:
-			case rp.Partition < 0 || int(rp.Partition) >= len(t.Partitions):
-				op.ErrorCode = codeUnknownTopicOrPartition
-			default:
+		topic := s.commitTopic(r.version, &req.Topics[i], commit)
+		for j := range topic.Partitions {
+			if topic.Partitions[j].ErrorCode == codeNone {
 				spots = append(spots, spot{i, j})
-				commit.Offsets = append(commit.Offsets, broker.OffsetCommit{
-					TopicPartition: broker.TopicPartition{Topic: t.Name, Partition: rp.Partition},
-					TopicID:        t.ID,
-					Offset:         rp.Offset,
-					LeaderEpoch:    rp.LeaderEpoch,
-					Metadata:       text(rp.Metadata),
-				})
 			}
-			out.Partitions = append(out.Partitions, op)
 		}
-		resp.Topics = append(resp.Topics, out)
+		resp.Topics = append(resp.Topics, topic)
 	}
 	if len(spots) == 0 {
 		r.reply(resp)
@@ -62,4 +44,32 @@ func (s *Server) offsetCommit(r *request, req *kmsg.OffsetCommitRequest) {
 		}
 		r.reply(resp)
 	})
+}
+
+// commitTopic adds the offsets of one topic to commit. In the response that it
+// prepares, partitions that do not exist have their error already.
+func (s *Server) commitTopic(version int16, req *kmsg.OffsetCommitRequestTopic, commit *broker.CommitOffsets) kmsg.OffsetCommitResponseTopic {
+	resp := kmsg.NewOffsetCommitResponseTopic()
+	resp.Topic, resp.TopicID = req.Topic, req.TopicID
+	t, code := s.findTopic(version >= 10, req.TopicID, req.Topic)
+	for i := range req.Partitions {
+		rp := &req.Partitions[i]
+		p := kmsg.NewOffsetCommitResponseTopicPartition()
+		p.Partition, p.ErrorCode = rp.Partition, code
+		if t != nil && (rp.Partition < 0 || int(rp.Partition) >= len(t.Partitions)) {
+			p.ErrorCode = codeUnknownTopicOrPartition
+		}
+		resp.Partitions = append(resp.Partitions, p)
+		if p.ErrorCode != codeNone {
+			continue
+		}
+		commit.Offsets = append(commit.Offsets, broker.OffsetCommit{
+			TopicPartition: broker.TopicPartition{Topic: t.Name, Partition: rp.Partition},
+			TopicID:        t.ID,
+			Offset:         rp.Offset,
+			LeaderEpoch:    rp.LeaderEpoch,
+			Metadata:       text(rp.Metadata),
+		})
+	}
+	return resp
 }
