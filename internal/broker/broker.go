@@ -43,8 +43,9 @@ type Config struct {
 	Host  *replica.Host
 	Node  uint64 // replica id of this node
 
-	DefaultPartitions int32 // of a topic that is created without a number, 1
-	Coordinators      int   // number of coordinator logs of a new cluster, 4
+	DefaultPartitions int32             // of a topic that is created without a number, 1
+	TopicDefaults     map[string]string // topic configs that hold where a topic sets none
+	Coordinators      int               // number of coordinator logs of a new cluster, 4
 	Groups            GroupConfig
 
 	// InFlightBytes bounds the messages that are published but not durable
@@ -101,6 +102,9 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 		budget:  newBudget(cfg.InFlightBytes),
 		metrics: newMetrics(cfg.Registerer),
 		started: cfg.Now(),
+	}
+	if err := checkTopicConfigs(cfg.TopicDefaults); err != nil {
+		return nil, fmt.Errorf("broker: default topic configs: %w", err)
 	}
 	b.alarm.init()
 	b.directory = newDirectory(b)

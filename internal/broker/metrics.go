@@ -6,11 +6,13 @@ type metrics struct {
 	offline    prometheus.Gauge
 	unroutable prometheus.Counter
 	queues     *queueMetrics
+	partitions *partitionMetrics
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
-		queues: newQueueMetrics(r),
+		queues:     newQueueMetrics(r),
+		partitions: newPartitionMetrics(r),
 		offline: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "waybill_logs_offline", Help: "Queues, partitions and coordinators whose log is damaged and held offline.",
 		}),

@@ -1,25 +1,83 @@
 package broker
 
 import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
 	"waybill/internal/record"
+	"waybill/internal/replica"
+	"waybill/internal/topic"
 )
 
-// newPartition is called on the catalog's shard. It opens its group with
-// b.openGroup(what, log, machine) and starts it; when that fails the partition
-// is offline: every verb answers with the reason.
-// (To be filled in by the kafka engineer; the lead's code calls exactly these.)
-func newPartition(b *Broker, topic string, number int32, log record.LogID, configs map[string]string) *Partition {
-	panic("broker")
+// replicas is the number of replicas of every partition.
+const replicas = 1
+
+// Partition is one partition of a topic: one log. Safe for concurrent use.
+//
+// Its machine is changed on the group's shard only, under mu; so the shard
+// reads it without the lock, and everyone else with it. Reads of records do not pass
+// through the shard: they go to the log, below the high watermark.
+type Partition struct {
+	b      *Broker
+	topic  string
+	number int32
+	id     record.LogID
+	group  *replica.Group // nil when failed is set
+	failed error          // why the log could not be opened
+
+	config atomic.Pointer[topic.Config]
+	start  atomic.Int64 // first offset kept
+	high   atomic.Int64 // high watermark
+	size   atomic.Int64 // bytes kept
+	epoch  atomic.Int32 // leader epoch: the raft term
+	gone   atomic.Pointer[error]
+
+	mu      sync.Mutex // guards machine
+	machine *topic.Topic
+
+	watchers watchers
+	shard    partitionShard // what only the group's shard touches
+}
+
+// newPartition is called on the catalog's shard. When its log cannot be opened
+// the partition is offline: every verb answers with the reason.
+func newPartition(b *Broker, name string, number int32, log record.LogID, configs map[string]string) *Partition {
+	p := &Partition{b: b, topic: name, number: number, id: log, machine: topic.New()}
+	p.setConfig(configs)
+	p.group, p.failed = b.openGroup(fmt.Sprintf("partition %d of topic '%s'", number, name), log, p)
+	if p.failed == nil {
+		p.group.Start()
+	}
+	return p
 }
 
 // configure tells the partition that its topic's configs changed.
-func (p *Partition) configure(configs map[string]string) { panic("broker") }
+func (p *Partition) configure(configs map[string]string) {
+	p.setConfig(configs)
+	if p.failed == nil {
+		p.group.Post(configChanged{})
+	}
+}
 
-// remove: the topic was deleted. b.host.Remove(log) calls Follow(ErrRemoved).
-func (p *Partition) remove() { panic("broker") }
+// setConfig takes configs that were checked when they were set.
+func (p *Partition) setConfig(configs map[string]string) {
+	c, err := topic.ParseConfig(p.b.cfg.TopicDefaults, configs)
+	if err != nil {
+		panic(fmt.Sprintf("broker: topic '%s' has a config that was never accepted: %v", p.topic, err))
+	}
+	p.config.Store(c)
+}
 
-// Partition is one partition of a topic: one log. Safe for concurrent use.
-type Partition struct{}
+// remove: the topic was deleted.
+func (p *Partition) remove() {
+	gone := error(replica.ErrRemoved)
+	p.gone.Store(&gone)
+	p.b.host.Remove(p.id)
+	p.watchers.wakeAll()
+}
 
 // AppendResult is what became of an appended batch.
 type AppendResult struct {
@@ -29,51 +87,181 @@ type AppendResult struct {
 	Err      error // an *Error with its Kafka Code, or nil: durable
 }
 
-// Appender hears what became of its appends; called from a shard, must not block.
+// Appender hears what became of its appends. It is called once for each, from
+// a shard or before Append returns, and must not block.
 type Appender interface {
 	Appended(tag int, r AppendResult)
 }
 
 // Append adds one record batch (magic 2), given byte for byte as the producer
-// sent it and already checked by the caller (length, CRC, record count). It
-// belongs to the broker from now on. to hears of it once it is committed, or refused.
-func (p *Partition) Append(batch []byte, to Appender, tag int) { panic("broker") }
-
-// ReadResult is a stretch of a partition.
-type ReadResult struct {
-	HighWatermark record.Offset
-	LastStable    record.Offset
-	LogStart      record.Offset
-	Batches       [][]byte // whole record batches; the first one holds the offset asked for. Shared: read only
+// sent it. It belongs to the broker from now on. It is checked here, on the
+// caller's goroutine. to hears of it once it is committed, or refused. Append
+// blocks while the node holds too many bytes that are not durable yet.
+func (p *Partition) Append(batch []byte, to Appender, tag int) {
+	b, err := p.checkBatch(batch)
+	if err == nil {
+		err = p.writable()
+	}
+	if err != nil {
+		to.Appended(tag, p.refused(err))
+		return
+	}
+	p.b.budget.acquire(int64(len(b)))
+	if !p.group.Post(&appendEvent{batch: b, to: to, tag: tag}) {
+		p.b.budget.release(int64(len(b)))
+		to.Appended(tag, p.refused(notLeader(p, replica.ErrClosed)))
+	}
 }
 
-// Read returns batches from off on, only committed ones, at least one when there is any
-// and then no more than maxBytes. OutOfRange when off is below the log start or
-// beyond the high watermark. It may read the disk.
-func (p *Partition) Read(off record.Offset, maxBytes int) (ReadResult, error) { panic("broker") }
+// writable says why nothing can be appended at the moment.
+func (p *Partition) writable() error {
+	if err := p.available(); err != nil {
+		return err
+	}
+	if p.b.alarmed() {
+		return &Error{Kind: Unavailable, Code: codeKafkaStorageError,
+			Text: fmt.Sprintf("publishing is blocked: %s", p.b.Alarm())}
+	}
+	if n := p.config.Load().MinInsync; n > replicas {
+		return &Error{Kind: Unavailable, Code: codeNotEnoughReplicas,
+			Text: fmt.Sprintf("min.insync.replicas of topic '%s' is %d, but there is %d replica", p.topic, n, replicas)}
+	}
+	return nil
+}
+
+// available says why the partition cannot be used.
+func (p *Partition) available() error {
+	if gone := p.gone.Load(); gone != nil {
+		return notLeader(p, *gone)
+	}
+	if p.failed != nil {
+		return &Error{Kind: Unavailable, Code: codeKafkaStorageError,
+			Text: fmt.Sprintf("partition %d of topic '%s' is held offline: %v", p.number, p.topic, p.failed)}
+	}
+	return nil
+}
+
+// Err is nil while the partition can be used.
+func (p *Partition) Err() error { return p.available() }
+
+func (p *Partition) refused(err error) AppendResult {
+	return AppendResult{Base: -1, LogStart: record.Offset(p.start.Load()), Time: -1, Err: err}
+}
 
 // Offsets returns the log start and the high watermark.
-func (p *Partition) Offsets() (start, high record.Offset) { panic("broker") }
+func (p *Partition) Offsets() (start, high record.Offset) {
+	return record.Offset(p.start.Load()), record.Offset(p.high.Load())
+}
+
+// Size is the number of bytes of the batches that are kept, give or take
+// a stretch of the retention's index.
+func (p *Partition) Size() int64 { return p.size.Load() }
 
 // Epoch returns the current leader epoch.
-func (p *Partition) Epoch() int32 { panic("broker") }
+func (p *Partition) Epoch() int32 { return p.epoch.Load() }
 
 // EndOfEpoch returns the largest leader epoch not above epoch, and the offset
 // at which it ended (KIP-101); -1, -1 when none is known.
-func (p *Partition) EndOfEpoch(epoch int32) (int32, record.Offset) { panic("broker") }
-
-// OffsetAtTime returns the first offset whose record has a timestamp at or after ms, and
-// that timestamp; ok is false when there is none.
-func (p *Partition) OffsetAtTime(ms int64) (off record.Offset, timestamp int64, ok bool, err error) {
-	panic("broker")
+func (p *Partition) EndOfEpoch(epoch int32) (int32, record.Offset) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.machine.EndOfEpoch(epoch, p.epoch.Load())
 }
 
-// MaxTimestamp returns the largest timestamp and its offset (ListOffsets -3).
-func (p *Partition) MaxTimestamp() (off record.Offset, timestamp int64, ok bool, err error) {
-	panic("broker")
+// DeleteBefore drops the records before the offset to; -1 stands for the high
+// watermark. done is called once it is durable, from a shard or before
+// DeleteBefore returns, with the log start.
+func (p *Partition) DeleteBefore(to record.Offset, done func(start record.Offset, err error)) {
+	if err := p.available(); err != nil {
+		done(-1, err)
+		return
+	}
+	if !p.group.Post(&deleteEvent{to: to, done: done}) {
+		done(-1, notLeader(p, replica.ErrClosed))
+	}
 }
 
 // Watch has c signalled (without blocking, once) when the high watermark
-// passes off; it signals at once when it already has. Unwatch forgets c.
-func (p *Partition) Watch(off record.Offset, c chan<- struct{}) { panic("broker") }
-func (p *Partition) Unwatch(c chan<- struct{})                  { panic("broker") }
+// passes off, or the topic is deleted; it signals at once when that has
+// happened. Unwatch forgets c.
+func (p *Partition) Watch(off record.Offset, c chan<- struct{}) {
+	p.watchers.add(off, c)
+	// The high watermark is stored before the watchers are looked at, and
+	// read here after c was added: one of the two sees the other.
+	if record.Offset(p.high.Load()) > off || p.gone.Load() != nil {
+		signal(c)
+	}
+}
+
+// Unwatch ends Watch.
+func (p *Partition) Unwatch(c chan<- struct{}) { p.watchers.remove(c) }
+
+// watchers are those who wait for the high watermark.
+type watchers struct {
+	n  atomic.Int32 // len(of), so that an append without watchers needs no lock
+	mu sync.Mutex
+	of map[chan<- struct{}]record.Offset
+}
+
+func (w *watchers) add(off record.Offset, c chan<- struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.of == nil {
+		w.of = make(map[chan<- struct{}]record.Offset)
+	}
+	w.of[c] = off
+	w.n.Store(int32(len(w.of)))
+}
+
+func (w *watchers) remove(c chan<- struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.of, c)
+	w.n.Store(int32(len(w.of)))
+}
+
+// wake signals those who wait for an offset below high.
+func (w *watchers) wake(high record.Offset) {
+	if w.n.Load() == 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for c, off := range w.of {
+		if off < high {
+			signal(c)
+			delete(w.of, c)
+		}
+	}
+	w.n.Store(int32(len(w.of)))
+}
+
+func (w *watchers) wakeAll() { w.wake(1<<63 - 1) }
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // it holds a signal already
+	}
+}
+
+// notLeader words why a partition is not served from here.
+func notLeader(p *Partition, err error) *Error {
+	if errors.Is(err, replica.ErrRemoved) {
+		return &Error{Kind: NotFound, Code: codeUnknownTopicOrPartition, Text: fmt.Sprintf("topic '%s' was deleted", p.topic)}
+	}
+	e := unavailable(fmt.Sprintf("partition %d of topic '%s'", p.number, p.topic), err)
+	e.Code = codeNotLeader
+	return e
+}
+
+// nowMs is the time in milliseconds.
+func (p *Partition) nowMs() int64 { return p.b.cfg.Now().UnixMilli() }
+
+// fromMs is the inverse of UnixMilli, with 0 for no time.
+func fromMs(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}

@@ -47,6 +47,9 @@ func (b *Broker) CreateTopic(ctx context.Context, t TopicSpec, validateOnly bool
 	if _, ok := b.Topic(t.Name); ok {
 		return nil, errorf(Exists, "topic '%s' already exists", t.Name)
 	}
+	if err := b.CheckTopicConfigs(t.Configs); err != nil {
+		return nil, err
+	}
 	if validateOnly {
 		return &Topic{Name: t.Name, Configs: t.Configs, Partitions: make([]*Partition, t.Partitions)}, nil
 	}
@@ -92,6 +95,9 @@ func (b *Broker) AddPartitions(ctx context.Context, name string, total int32, va
 
 // AlterTopic replaces a topic's set configs.
 func (b *Broker) AlterTopic(ctx context.Context, name string, configs map[string]string) error {
+	if err := b.CheckTopicConfigs(configs); err != nil {
+		return err
+	}
 	_, err := b.change(ctx, &catalog.Command{AlterTopic: &catalog.AlterTopic{Name: name, Configs: configs}})
 	return err
 }

@@ -34,11 +34,11 @@ func TestBatchOfEachCodec(t *testing.T) {
 			if err != nil || s.MinTimestamp != 900 || s.MaxTimestamp != 5000 || s.AllKeyed {
 				t.Fatalf("%+v, %v", s, err)
 			}
-			off, ms, ok, err := got.FirstAt(1001)
+			off, ms, ok, err := got.FirstAt(1001, 0)
 			if off != 78 || ms != 5000 || !ok || err != nil {
 				t.Fatal(off, ms, ok, err)
 			}
-			if _, _, ok, err = got.FirstAt(5001); ok || err != nil {
+			if _, _, ok, err = got.FirstAt(5001, 0); ok || err != nil {
 				t.Fatal(ok, err)
 			}
 			got.SetLogAppendTime(9999)
@@ -146,7 +146,7 @@ func FuzzBatch(f *testing.F) {
 			return
 		}
 		if s, err := batch.Survey(); err == nil {
-			if _, ms, ok, err := batch.FirstAt(s.MaxTimestamp); !ok || err != nil || ms != s.MaxTimestamp {
+			if _, ms, ok, err := batch.FirstAt(s.MaxTimestamp, batch.BaseOffset()); !ok || err != nil || ms != s.MaxTimestamp {
 				t.Fatalf("largest timestamp %d is not found: %d %v %v", s.MaxTimestamp, ms, ok, err)
 			}
 		}

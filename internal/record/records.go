@@ -228,8 +228,8 @@ func (b Batch) Survey() (Survey, error) {
 	}
 }
 
-// FirstAt returns the first record with a timestamp at or after ms.
-func (b Batch) FirstAt(ms int64) (off Offset, timestamp int64, ok bool, err error) {
+// FirstAt returns the first record at or after the offset from with a timestamp at or after ms.
+func (b Batch) FirstAt(ms int64, from Offset) (off Offset, timestamp int64, ok bool, err error) {
 	r, err := b.Records()
 	if err != nil {
 		return 0, 0, false, err
@@ -243,8 +243,8 @@ func (b Batch) FirstAt(ms int64) (off Offset, timestamp int64, ok bool, err erro
 		if err != nil {
 			return 0, 0, false, err
 		}
-		if rec.Timestamp >= ms {
-			return b.BaseOffset() + Offset(rec.OffsetDelta), rec.Timestamp, true, nil
+		if at := b.BaseOffset() + Offset(rec.OffsetDelta); at >= from && rec.Timestamp >= ms {
+			return at, rec.Timestamp, true, nil
 		}
 	}
 }
