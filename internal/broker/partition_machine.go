@@ -197,9 +197,12 @@ func (p *Partition) Build(limit int) []byte {
 	s := &p.shard
 	for s.waiting.len() > 0 {
 		n, size := 0, 0
-		for n < s.waiting.len() && (n == 0 || size+len(s.waiting.at(n).batch) <= limit) {
-			size += len(s.waiting.at(n).batch)
-			n++
+		for ; n < s.waiting.len(); n++ {
+			batch := (*s.waiting.at(n)).batch
+			if n > 0 && size+len(batch) > limit {
+				break
+			}
+			size += len(batch)
 		}
 		p.machine.Begin(p.nowMs(), size)
 		cfg := p.config.Load()
