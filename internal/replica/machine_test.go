@@ -1,0 +1,141 @@
+package replica
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"waybill/internal/record"
+)
+
+// ledger is a machine for tests: its state is the list of the values that were
+// put into it. One value is one offset.
+type ledger struct {
+	group   *Group
+	values  []uint64
+	waiting []*put
+	built   []*put
+	leads   uint64 // the term, 0 when it does not lead
+	timers  []time.Time
+	lead    chan uint64 // capacity 1: told the term
+	entries int         // applied
+}
+
+// put is an event: add a value, and say when it is committed.
+type put struct {
+	value uint64
+	done  chan error
+}
+
+// look is an event: what do you hold?
+type look struct{ answer chan []uint64 }
+
+// call is an event: run a function on the shard.
+type call struct{ run func() }
+
+// wake is an event: ask for the timer.
+type wake struct {
+	at  time.Time
+	set chan struct{}
+}
+
+func newLedger() *ledger { return &ledger{lead: make(chan uint64, 1)} }
+
+func (l *ledger) Restore(state []byte) error {
+	if len(state)%8 != 0 {
+		return fmt.Errorf("a ledger of %d bytes", len(state))
+	}
+	l.values = nil
+	for chunk := range slices.Chunk(state, 8) {
+		l.values = append(l.values, binary.LittleEndian.Uint64(chunk))
+	}
+	return nil
+}
+
+func (l *ledger) Snapshot(b []byte) ([]byte, func(from, to record.Offset) bool) {
+	for _, v := range l.values {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	return b, nil // the state holds the values, no entry is needed any more
+}
+
+func (l *ledger) Build(limit int) []byte {
+	if len(l.waiting) == 0 {
+		return nil
+	}
+	h := record.Header{Base: record.Offset(len(l.values) + len(l.built))}
+	data := h.Append(nil)
+	for len(l.waiting) > 0 && (h.Count == 0 || len(data) < limit) {
+		p := l.waiting[0]
+		data = binary.LittleEndian.AppendUint64(data, p.value)
+		l.built, l.waiting = append(l.built, p), l.waiting[1:]
+		h.Count++
+	}
+	h.Put(data)
+	return data
+}
+
+func (l *ledger) Apply(e Entry) {
+	h, payload, err := record.ParseHeader(e.Data)
+	if err != nil || h.Base != record.Offset(len(l.values)) {
+		panic(fmt.Sprintf("entry %d at base %d, %d values, error %v", e.Index, h.Base, len(l.values), err))
+	}
+	l.entries++
+	for chunk := range slices.Chunk(payload, 8) {
+		l.values = append(l.values, binary.LittleEndian.Uint64(chunk))
+		if l.leads != 0 {
+			l.built[0].done <- nil
+			l.built = l.built[1:]
+		}
+	}
+}
+
+func (l *ledger) Lead(term uint64) {
+	l.leads = term
+	l.lead <- term
+}
+
+func (l *ledger) Follow(reason error) {
+	l.leads = 0
+	for _, p := range l.built {
+		p.done <- ErrUnknown
+	}
+	for _, p := range l.waiting {
+		p.done <- reason
+	}
+	l.built, l.waiting = nil, nil
+}
+
+func (l *ledger) Handle(event any) {
+	switch event := event.(type) {
+	case *put:
+		l.waiting = append(l.waiting, event)
+	case *look:
+		event.answer <- slices.Clone(l.values)
+	case *call:
+		event.run()
+	case *wake:
+		l.group.SetTimer(event.at)
+		close(event.set)
+	}
+}
+
+func (l *ledger) Timer(now time.Time) { l.timers = append(l.timers, now) }
+
+// put posts a value; the channel tells when it is committed.
+func (l *ledger) put(value uint64) chan error {
+	p := &put{value: value, done: make(chan error, 1)}
+	if !l.group.Post(p) {
+		p.done <- ErrClosed
+	}
+	return p.done
+}
+
+func (l *ledger) look() []uint64 {
+	q := &look{make(chan []uint64, 1)}
+	if !l.group.Post(q) {
+		return nil
+	}
+	return <-q.answer
+}
