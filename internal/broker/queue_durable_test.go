@@ -26,9 +26,13 @@ type testNode struct {
 func startTestNode(t testing.TB, fs vfs.FS, walSize int64) *testNode {
 	t.Helper()
 	n := &testNode{}
+	dir := "data"
+	if _, ok := fs.(vfs.OS); ok {
+		dir = t.TempDir()
+	}
 	logger := slog.New(slog.DiscardHandler)
 	var err error
-	n.store, err = storage.Open(fs, "data", storage.Options{
+	n.store, err = storage.Open(fs, dir, storage.Options{
 		WALFileSize: walSize,
 		Logger:      logger,
 		Checkpoint:  func(id record.LogID) (storage.Checkpoint, bool) { return n.host.Checkpoint(id) },
