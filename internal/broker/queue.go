@@ -221,11 +221,15 @@ func (q *Queue) prepareDelete(ctx context.Context, ifUnused, ifEmpty bool) (int,
 			v.answer(n, nil)
 		}
 	})
-	var e *Error
-	if errors.As(err, &e) && e.Kind == NotFound {
+	if isNotFound(err) {
 		return 0, nil // somebody else deleted it meanwhile
 	}
 	return n, err
+}
+
+func isNotFound(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Kind == NotFound
 }
 
 // subscribe adds a consumer, or one that pulls.

@@ -404,3 +404,34 @@ func (w *cutWorld) inspect(t *testing.T, fs *vfs.Mem) {
 	}
 	n.stop(t)
 }
+
+// An auto-delete queue goes with its last consumer, and its name can be used
+// again at once; x-expires ends a queue that nobody uses.
+func TestQueuesThatDeleteThemselves(t *testing.T) {
+	n := startTestNode(t, vfs.NewMem(), 1<<20)
+	defer n.stop(t)
+	for range 20 {
+		n.declare(t, QueueSpec{Name: "q", Durable: true, AutoDelete: true})
+		confirmed := make(confirms, 1)
+		if err := n.publishValue("q", 1, 8, confirmed, 1); err != nil {
+			t.Fatal(err)
+		}
+		b := newBasket(1)
+		s := n.consume(t, "q", b)
+		if r := b.next(t); r.again {
+			t.Fatal("a message of the deleted queue is back")
+		}
+		s.Close()
+	}
+	n.declare(t, QueueSpec{Name: "lease", Args: record.Table{"x-expires": int32(50)}})
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		if _, ok := n.session.vhost.queues.get("lease"); !ok {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the queue does not expire")
+		}
+		time.Sleep(time.Millisecond) // polling, within the deadline
+	}
+}

@@ -150,7 +150,10 @@ func (s *Session) DeclareQueue(ctx context.Context, q QueueSpec) (QueueStatus, e
 		if e := catalog.SameQueue(s.vhost.name, &have.spec, want); e != nil {
 			return QueueStatus{}, catalogError(e)
 		}
-		return have.status(ctx)
+		// A queue that is just being deleted answers when it is gone.
+		if status, err := have.status(ctx); !isNotFound(err) {
+			return status, err
+		}
 	}
 	if strings.HasPrefix(q.Name, "amq.") {
 		return QueueStatus{}, errorf(AccessRefused, "queue name '%s' contains reserved prefix 'amq.*'", q.Name)
