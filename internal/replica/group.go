@@ -30,6 +30,9 @@ type Group struct {
 	log     *storage.Log
 	machine Machine
 	leads   atomic.Bool // has called Lead, and not Follow since
+	// removed is set before the log is deleted: from then on raft must not
+	// look into the log any more, although the shard may hear of it later.
+	removed atomic.Bool
 
 	// Owned by the shard's goroutine.
 	node     *raft.RawNode
@@ -76,7 +79,7 @@ func newGroup(h *Host, id record.LogID, voters []uint64, m Machine) (*Group, err
 			return nil, fmt.Errorf("restore the machine at index %d: %w", checkpoint.Applied, err)
 		}
 	}
-	raftLog, err := newRaftLog(log, hard, g.applied, g.conf)
+	raftLog, err := newRaftLog(g, hard)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +145,7 @@ func (g *Group) handle(it *item) {
 	case itemWritten:
 		g.written(it.event.(*write))
 	case itemStart:
-		if len(g.conf.Voters) == 1 && g.conf.Voters[0] == g.host.cfg.ReplicaID {
+		if !g.removed.Load() && len(g.conf.Voters) == 1 && g.conf.Voters[0] == g.host.cfg.ReplicaID {
 			if err := g.node.Campaign(); err != nil {
 				panic(fmt.Sprintf("replica: group %d cannot elect itself: %v", g.id, err))
 			}
@@ -170,7 +173,7 @@ func (g *Group) advance() {
 		return
 	}
 	g.propose()
-	for g.node.HasReady() {
+	for !g.removed.Load() && g.node.HasReady() {
 		g.process(g.node.Ready())
 		g.propose()
 	}
@@ -179,7 +182,7 @@ func (g *Group) advance() {
 // propose builds entries, unless an append is in flight: then what waits keeps
 // growing into a larger entry.
 func (g *Group) propose() {
-	if !g.leads.Load() || g.inFlight > 0 {
+	if !g.leads.Load() || g.inFlight > 0 || g.removed.Load() {
 		return
 	}
 	for size := 0; size < appendLimit; {
@@ -247,7 +250,7 @@ func (g *Group) written(w *write) {
 	if len(w.Entries) > 0 {
 		g.inFlight--
 	}
-	if !g.stopped {
+	if !g.stopped && !g.removed.Load() {
 		g.step(w.responses)
 	}
 	w.Entries, w.HardState, w.responses = nil, nil, nil

@@ -87,6 +87,9 @@ func (h *Host) Remove(id record.LogID) {
 	g := h.groups[id]
 	delete(h.groups, id)
 	h.mu.Unlock()
+	if g != nil {
+		g.removed.Store(true)
+	}
 	// The deletion reaches the store before the caller's own state, which no
 	// longer names the group, can reach a checkpoint.
 	h.cfg.Store.Delete(id)
