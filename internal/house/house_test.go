@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"cmd/waybill": {"internal/cli"},
 
 	"internal/cli":    {"internal/server", "internal/admin", "internal/auth", "internal/storage", "internal/vfs"},
-	"internal/server": {"internal/admin", "internal/amqp", "internal/auth", "internal/broker", "internal/kafka", "internal/replica", "internal/storage", "internal/vfs"},
+	"internal/server": {"internal/admin", "internal/amqp", "internal/auth", "internal/broker", "internal/kafka", "internal/record", "internal/replica", "internal/storage", "internal/vfs"},
 	"internal/admin":  {"internal/auth", "internal/broker"},
 	"internal/amqp":   {"internal/amqp/spec", "internal/auth", "internal/broker", "internal/record"},
 	"internal/kafka":  {"internal/auth", "internal/broker", "internal/record"},
@@ -60,7 +60,7 @@ var testsMayImport = map[string][]string{
 	"internal/kafka":   {"internal/replica", "internal/storage", "internal/vfs"},
 	"internal/broker":  {"internal/vfs"},
 	"internal/replica": {"internal/vfs"},
-	"internal/server":  {"internal/record", "test/broker"},
+	"internal/server":  {"test/broker"},
 	"internal/cli":     {"test/broker"},
 }
 

@@ -54,6 +54,7 @@ const startTimeout = 5 * time.Minute
 // Node is a running node.
 type Node struct {
 	cfg      Config
+	fs       vfs.FS
 	dir      string // the data directory, absolute
 	log      *slog.Logger
 	registry *prometheus.Registry
@@ -79,7 +80,12 @@ type Node struct {
 // Start starts a node. When it fails, everything that it had started is
 // stopped again. ctx bounds the start, not the node's life.
 func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Node, error) {
-	n := &Node{cfg: cfg, log: log, registry: prometheus.NewRegistry(), started: time.Now(), failed: make(chan error, 3)}
+	return startOn(ctx, vfs.OS{}, cfg, log)
+}
+
+// startOn starts a node on a file system of its own.
+func startOn(ctx context.Context, fs vfs.FS, cfg Config, log *slog.Logger) (*Node, error) {
+	n := &Node{cfg: cfg, fs: fs, log: log, registry: prometheus.NewRegistry(), started: time.Now(), failed: make(chan error, 3)}
 	n.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -123,14 +129,13 @@ func (n *Node) openStore() error {
 		return fmt.Errorf("data directory %s: %w", n.cfg.DataDir, err)
 	}
 	n.dir = dir
-	var fs vfs.OS
-	if err := fs.MkdirAll(dir); err != nil {
+	if err := n.fs.MkdirAll(dir); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	if n.disk, err = measure(fs, dir, n.cfg.Disk); err != nil {
+	if n.disk, err = measure(n.fs, dir, n.cfg.Disk); err != nil {
 		return err
 	}
-	n.store, err = storage.Open(fs, dir, storage.Options{
+	n.store, err = storage.Open(n.fs, dir, storage.Options{
 		WALFileSize: n.disk.walFile,
 		SegmentSize: n.cfg.Disk.SegmentSize,
 		Reserve:     n.disk.reserve,
@@ -162,6 +167,7 @@ func (n *Node) openBroker(ctx context.Context) error {
 	n.broker, err = broker.Open(ctx, broker.Config{
 		Store: n.store, Host: host, Node: nodeID,
 		DefaultPartitions: n.cfg.Kafka.NumPartitions,
+		TopicDefaults:     n.cfg.Kafka.TopicDefaults,
 		Groups:            n.cfg.Kafka.GroupConfig(),
 		InFlightBytes:     inFlightBytes(),
 		Logger:            n.log, Registerer: n.registry,
