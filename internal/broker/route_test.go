@@ -90,8 +90,9 @@ func TestHeadersMatch(t *testing.T) {
 		{record.Table{"x-match": "any"}, false},
 		{record.Table{"a": int32(1), "b": "two"}, true},
 		{record.Table{"a": int32(1), "b": "three"}, false},
-		{record.Table{"a": int64(1)}, false}, // the type counts
-		{record.Table{"a": nil}, true},       // presence alone
+		{record.Table{"a": int64(1)}, true}, // the width does not count
+		{record.Table{"a": "1"}, false},     // the type does
+		{record.Table{"a": nil}, true},      // presence alone
 		{record.Table{"d": nil}, false},
 		{record.Table{"x-match": "any", "a": int32(2), "b": "two"}, true},
 		{record.Table{"x-match": "any", "a": int32(2), "b": "three"}, false},

@@ -109,6 +109,9 @@ func (s *Session) home(replicated bool) uint64 {
 
 // CheckExchange is the passive declaration: NotFound when there is none.
 func (s *Session) CheckExchange(name string) error {
+	if name == "" {
+		return errorf(AccessRefused, "operation not permitted on the default exchange")
+	}
 	if _, ok := s.vhost.exchanges.get(name); !ok {
 		return s.vhost.noExchange(name)
 	}
@@ -282,9 +285,13 @@ func (s *Session) Bind(ctx context.Context, b Binding) error {
 	return err
 }
 
-// Unbind removes a binding; one that does not exist is no error.
+// Unbind removes a binding; one that does not exist, or whose ends do not, is
+// no error.
 func (s *Session) Unbind(ctx context.Context, b Binding) error {
 	cb, err := s.binding(b)
+	if isNotFound(err) && b.Source != "" {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -25,24 +25,24 @@ func (p property) check(what, name, vhost string) *Error {
 		p.name, what, name, vhost, p.received, p.have)
 }
 
-// sameArgs names the first argument in which two declarations of a queue
-// differ.
-func sameArgs(vhost string, old, q *Queue) *Error {
-	if bytes.Equal(old.Args, q.Args) {
+// sameArgs names the first argument in which two declarations differ, of what
+// ("queue") with that name.
+func sameArgs(what, name, vhost string, old, args []byte) *Error {
+	if bytes.Equal(old, args) {
 		return nil
 	}
-	have, received := decodeArgs(old.Args), decodeArgs(q.Args)
+	have, received := decodeArgs(old), decodeArgs(args)
 	keys := slices.Collect(maps.Keys(have))
 	keys = slices.AppendSeq(keys, maps.Keys(received))
 	slices.Sort(keys)
 	for _, key := range slices.Compact(keys) {
 		h, r := describe(have, key), describe(received, key)
 		if h != r {
-			return errorf(Inequivalent, "inequivalent arg '%s' for queue '%s' in vhost '%s': received %s but current is %s",
-				key, q.Name, vhost, r, h)
+			return errorf(Inequivalent, "inequivalent arg '%s' for %s '%s' in vhost '%s': received %s but current is %s",
+				key, what, name, vhost, r, h)
 		}
 	}
-	return errorf(Inequivalent, "inequivalent arguments for queue '%s' in vhost '%s'", q.Name, vhost)
+	return errorf(Inequivalent, "inequivalent arguments for %s '%s' in vhost '%s'", what, name, vhost)
 }
 
 func describe(args record.Table, key string) string {
@@ -71,12 +71,14 @@ func EncodeArgs(args record.Table) ([]byte, error) {
 	}
 	normal := make(record.Table, len(args))
 	for key, value := range args {
-		normal[key] = normalize(value)
+		normal[key] = Normalize(value)
 	}
 	return normal.Append(nil)
 }
 
-func normalize(value any) any {
+// Normalize gives an integer of any width the type int64, and leaves other
+// values as they are: RabbitMQ compares integers by value.
+func Normalize(value any) any {
 	switch n := value.(type) {
 	case int8:
 		return int64(n)

@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"bytes"
 	"maps"
 	"slices"
 	"strings"
@@ -95,8 +94,12 @@ func (v *VHost) declareExchange(x *Exchange) Result {
 	return Result{Changes: []Change{{VHost: v.name, Exchange: x}}}
 }
 
-// SameExchange checks a declaration against the exchange that exists.
+// SameExchange checks a declaration against the exchange that exists. The
+// default exchange cannot be declared at all.
 func SameExchange(vhost string, old, x *Exchange) *Error {
+	if x.Name == "" {
+		return refuseDefault()
+	}
 	for _, p := range []property{
 		{"type", x.Type, old.Type},
 		{"durable", x.Durable, old.Durable},
@@ -107,19 +110,18 @@ func SameExchange(vhost string, old, x *Exchange) *Error {
 			return err
 		}
 	}
-	if !bytes.Equal(old.Args, x.Args) {
-		return errorf(Inequivalent, "inequivalent arguments for exchange '%s' in vhost '%s'", x.Name, vhost)
-	}
-	return nil
+	return sameArgs("exchange", x.Name, vhost, old.Args, x.Args)
 }
 
 func (v *VHost) deleteExchange(name string, ifUnused bool) Result {
 	x := v.exchanges[name]
 	switch {
+	case name == "":
+		return Result{Err: refuseDefault()}
 	case x == nil:
 		return Result{}
-	case name == "" || strings.HasPrefix(name, "amq."):
-		return Result{Err: errorf(Refused, "operation not permitted on the predeclared exchange '%s'", name)}
+	case strings.HasPrefix(name, "amq."):
+		return Result{Err: errorf(Refused, "deletion of system exchange '%s' in vhost '%s' not allowed", name, v.name)}
 	case ifUnused && len(v.from[name]) > 0:
 		return Result{Err: errorf(InUse, "exchange '%s' in vhost '%s' in use", name, v.name)}
 	}
@@ -181,7 +183,7 @@ func SameQueue(vhost string, old, q *Queue) *Error {
 			return err
 		}
 	}
-	return sameArgs(vhost, old, q)
+	return sameArgs("queue", q.Name, vhost, old.Args, q.Args)
 }
 
 // Owned checks that a connection may use a queue: an exclusive one is for its
@@ -221,21 +223,32 @@ func (v *VHost) bind(b *Binding) Result {
 }
 
 func (v *VHost) unbind(b *Binding) Result {
-	if err := v.checkEnds(b); err != nil {
+	if err := b.checkNotDefault(); err != nil {
 		return Result{Err: err}
 	}
-	old := v.from[b.Source][b.ID()]
+	old := v.from[b.Source][b.ID()] // an end that does not exist has no bindings
 	if old == nil {
 		return Result{}
 	}
 	return Result{Changes: append(v.removeBinding(old), v.autoDelete(old.Source)...)}
 }
 
-// checkEnds: both ends of a binding must exist, and the default exchange takes
-// part in none.
-func (v *VHost) checkEnds(b *Binding) *Error {
+// checkNotDefault: the default exchange takes part in no binding.
+func (b *Binding) checkNotDefault() *Error {
 	if b.Source == "" || b.ToExchange && b.Destination == "" {
-		return errorf(Refused, "operation not permitted on the default exchange")
+		return refuseDefault()
+	}
+	return nil
+}
+
+func refuseDefault() *Error {
+	return errorf(Refused, "operation not permitted on the default exchange")
+}
+
+// checkEnds: both ends of a binding must exist.
+func (v *VHost) checkEnds(b *Binding) *Error {
+	if err := b.checkNotDefault(); err != nil {
+		return err
 	}
 	if v.exchanges[b.Source] == nil {
 		return errorf(NotFound, "no exchange '%s' in vhost '%s'", b.Source, v.name)
