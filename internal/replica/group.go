@@ -30,9 +30,6 @@ type Group struct {
 	log     *storage.Log
 	machine Machine
 	leads   atomic.Bool // has called Lead, and not Follow since
-	// removed is set before the log is deleted: from then on raft must not
-	// look into the log any more, although the shard may hear of it later.
-	removed atomic.Bool
 
 	// Owned by the shard's goroutine.
 	node     *raft.RawNode
@@ -79,7 +76,7 @@ func newGroup(h *Host, id record.LogID, voters []uint64, m Machine) (*Group, err
 			return nil, fmt.Errorf("restore the machine at index %d: %w", checkpoint.Applied, err)
 		}
 	}
-	raftLog, err := newRaftLog(g, hard)
+	raftLog, err := newRaftLog(log, hard, g.applied, g.conf)
 	if err != nil {
 		return nil, err
 	}
@@ -145,15 +142,17 @@ func (g *Group) handle(it *item) {
 	case itemWritten:
 		g.written(it.event.(*write))
 	case itemStart:
-		if !g.removed.Load() && len(g.conf.Voters) == 1 && g.conf.Voters[0] == g.host.cfg.ReplicaID {
+		if !g.stopped && len(g.conf.Voters) == 1 && g.conf.Voters[0] == g.host.cfg.ReplicaID {
 			if err := g.node.Campaign(); err != nil {
 				panic(fmt.Sprintf("replica: group %d cannot elect itself: %v", g.id, err))
 			}
 		}
 	case itemStop:
-		g.shard.timers.set(g, time.Time{})
-		g.stopped = true
-		g.follow(it.event.(error))
+		g.stop(it.event.(error))
+		if it.event == ErrRemoved {
+			// Not before: raft may still have had entries to read.
+			g.host.cfg.Store.Delete(g.id)
+		}
 	case itemCheckpoint:
 		it.event.(chan *storage.Checkpoint) <- g.checkpoint()
 	}
@@ -173,7 +172,7 @@ func (g *Group) advance() {
 		return
 	}
 	g.propose()
-	for !g.removed.Load() && g.node.HasReady() {
+	for g.node.HasReady() {
 		g.process(g.node.Ready())
 		g.propose()
 	}
@@ -182,7 +181,7 @@ func (g *Group) advance() {
 // propose builds entries, unless an append is in flight: then what waits keeps
 // growing into a larger entry.
 func (g *Group) propose() {
-	if !g.leads.Load() || g.inFlight > 0 || g.removed.Load() {
+	if !g.leads.Load() || g.inFlight > 0 {
 		return
 	}
 	for size := 0; size < appendLimit; {
@@ -250,11 +249,32 @@ func (g *Group) written(w *write) {
 	if len(w.Entries) > 0 {
 		g.inFlight--
 	}
-	if !g.stopped && !g.removed.Load() {
+	switch {
+	case g.stopped:
+	case w.Err != nil:
+		g.halt(w.Err)
+	default:
 		g.step(w.responses)
 	}
-	w.Entries, w.HardState, w.responses = nil, nil, nil
+	w.Entries, w.HardState, w.Err, w.responses = nil, nil, nil, nil
 	g.free = w
+}
+
+// halt takes the group out of service because its log refuses to be written:
+// nothing more of it is acknowledged.
+func (g *Group) halt(err error) {
+	g.host.cfg.Logger.Error("the log of a raft group cannot be written; the group is held offline", "group", g.id, "error", err)
+	g.stop(fmt.Errorf("%w: %w", ErrNotLeader, err))
+}
+
+// stop ends the group's part in raft; the machine still gets what is posted.
+func (g *Group) stop(reason error) {
+	if g.stopped {
+		return
+	}
+	g.shard.timers.set(g, time.Time{})
+	g.stopped = true
+	g.follow(reason)
 }
 
 func (g *Group) step(messages []*raftpb.Message) {

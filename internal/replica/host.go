@@ -81,22 +81,21 @@ func (h *Host) Open(id record.LogID, voters []uint64, m Machine) (*Group, error)
 }
 
 // Remove stops the group and deletes its log. The catalog must have said so:
-// a removed group's id is never used again.
+// a removed group's id is never used again. The deletion follows on the
+// group's shard and rides to the disk with the next batch; after a power cut
+// before that, the catalog, which no longer refers to the log, has it removed
+// again.
 func (h *Host) Remove(id record.LogID) {
 	h.mu.Lock()
 	g := h.groups[id]
 	delete(h.groups, id)
 	h.mu.Unlock()
-	if g != nil {
-		g.removed.Store(true)
-	}
-	// The deletion reaches the store before the caller's own state, which no
-	// longer names the group, can reach a checkpoint.
-	h.cfg.Store.Delete(id)
 	h.count(0)
-	if g != nil {
-		g.shard.post(item{group: g, kind: itemStop, event: ErrRemoved})
+	if g == nil {
+		h.cfg.Store.Delete(id)
+		return
 	}
+	g.shard.post(item{group: g, kind: itemStop, event: ErrRemoved})
 }
 
 // Checkpoint returns the state of a group for the store's flusher; ok is false

@@ -3,7 +3,6 @@ package replica
 import (
 	"errors"
 	"fmt"
-	"sync/atomic"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -14,10 +13,9 @@ import (
 
 // raftLog shows a storage.Log to raft as its raft.Storage.
 type raftLog struct {
-	log     *storage.Log
-	hard    *raftpb.HardState
-	conf    *raftpb.ConfState
-	removed *atomic.Bool // the group was: its log holds nothing any more, and that is no fault
+	log  *storage.Log
+	hard *raftpb.HardState
+	conf *raftpb.ConfState
 }
 
 // newRaftLog prepares the state that raft starts from. The commit index on
@@ -25,20 +23,18 @@ type raftLog struct {
 // with something else; applied implies committed. It can never be ahead of the
 // log, because an entry is durable before it is committed: then entries that
 // were acknowledged are gone.
-func newRaftLog(g *Group, hard *raftpb.HardState) (*raftLog, error) {
-	log := g.log
+func newRaftLog(log *storage.Log, hard *raftpb.HardState, applied record.Index, conf *raftpb.ConfState) (*raftLog, error) {
 	if hard.GetCommit() > uint64(log.LastIndex()) {
 		return nil, fmt.Errorf("%w: the log ends at index %d, but %d was committed: acknowledged entries are missing",
 			storage.ErrDamaged, log.LastIndex(), hard.GetCommit())
 	}
 	return &raftLog{
-		log:     log,
-		conf:    g.conf,
-		removed: &g.removed,
+		log:  log,
+		conf: conf,
 		hard: &raftpb.HardState{
 			Term:   new(max(hard.GetTerm(), 1)),
 			Vote:   new(hard.GetVote()),
-			Commit: new(max(hard.GetCommit(), uint64(g.applied))),
+			Commit: new(max(hard.GetCommit(), uint64(applied))),
 		},
 	}, nil
 }
@@ -52,8 +48,6 @@ func (l *raftLog) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
 func (l *raftLog) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
 	entries, err := l.log.Entries(record.Index(lo), record.Index(hi), maxSize, true)
 	switch {
-	case err != nil && l.removed.Load():
-		return nil, nil
 	case errors.Is(err, storage.ErrNotFound):
 		return nil, raft.ErrCompacted
 	case err != nil:
@@ -65,9 +59,6 @@ func (l *raftLog) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
 // Term implements raft.Storage.
 func (l *raftLog) Term(i uint64) (uint64, error) {
 	term, err := l.log.Term(record.Index(i))
-	if err != nil && l.removed.Load() {
-		return 0, nil
-	}
 	if errors.Is(err, storage.ErrNotFound) {
 		if record.Index(i) < l.log.FirstIndex() {
 			return 0, raft.ErrCompacted
