@@ -114,6 +114,9 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	if err := b.host.Led(ctx); err != nil {
 		return nil, fmt.Errorf("broker: waiting for leaders: %w", err)
 	}
+	if cfg.Registerer != nil {
+		cfg.Registerer.MustRegister(newGroupCollector(b))
+	}
 	return b, nil
 }
 

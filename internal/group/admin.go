@@ -34,18 +34,32 @@ func (m *Machine) description(name string) *DescribeResponse {
 	return d
 }
 
-func (m *Machine) list(to any) {
-	names := make(map[string]struct{}, len(m.state.groups))
+// names lists all groups in order.
+func (m *Machine) names() []string {
+	all := make(map[string]struct{}, len(m.state.groups))
 	for name := range m.state.groups {
-		names[name] = struct{}{}
+		all[name] = struct{}{}
 	}
 	for name := range m.groups {
-		names[name] = struct{}{}
+		all[name] = struct{}{}
 	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+func (m *Machine) list(to any) {
 	response := &ListResponse{}
-	for _, name := range slices.Sorted(maps.Keys(names)) {
+	for _, name := range m.names() {
 		d := m.description(name)
 		response.Groups = append(response.Groups, Listing{name, d.State, d.ProtocolType})
+	}
+	m.reply(to, response)
+}
+
+func (m *Machine) survey(to any) {
+	response := &SurveyResponse{Rebalances: m.rebalances, Evicted: m.evicted}
+	for _, name := range m.names() {
+		d := m.description(name)
+		response.Groups = append(response.Groups, Survey{name, d.State, len(d.Members), m.state.all(name)})
 	}
 	m.reply(to, response)
 }

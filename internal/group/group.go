@@ -118,7 +118,7 @@ func (c Code) String() string {
 	case InconsistentGroupProtocol:
 		return "no protocol in common with the other members"
 	case InvalidGroupID:
-		return "a group id must not be empty"
+		return "a group id must be UTF-8 and not empty"
 	case UnknownMemberID:
 		return "no such member"
 	case InvalidSessionTimeout:

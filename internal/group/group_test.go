@@ -77,6 +77,7 @@ func TestRefusedJoins(t *testing.T) {
 		code   Code
 	}{
 		{"no group id", func(q *JoinRequest) { q.Group = "" }, InvalidGroupID},
+		{"bad group id", func(q *JoinRequest) { q.Group = "\xff" }, InvalidGroupID},
 		{"short session", func(q *JoinRequest) { q.SessionTimeout = time.Second }, InvalidSessionTimeout},
 		{"long session", func(q *JoinRequest) { q.SessionTimeout = time.Hour }, InvalidSessionTimeout},
 		{"no protocol type", func(q *JoinRequest) { q.ProtocolType = "" }, InconsistentGroupProtocol},

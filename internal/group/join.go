@@ -3,6 +3,7 @@ package group
 import (
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 func (m *Machine) join(now time.Time, to any, r *JoinRequest) {
@@ -26,7 +27,7 @@ func (m *Machine) join(now time.Time, to any, r *JoinRequest) {
 
 func (m *Machine) checkJoin(r *JoinRequest) Code {
 	switch {
-	case r.Group == "":
+	case r.Group == "", !utf8.ValidString(r.Group):
 		return InvalidGroupID
 	case r.SessionTimeout < m.cfg.MinSessionTimeout, r.SessionTimeout > m.cfg.MaxSessionTimeout, r.SessionTimeout <= 0:
 		return InvalidSessionTimeout

@@ -30,6 +30,8 @@ type Machine struct {
 	waiting []proposal // not built yet
 	flying  []proposal // built and not applied yet
 	replies []Reply
+
+	rebalances, evicted uint64 // for Survey
 }
 
 // proposal is a command on its way through the log.
@@ -120,6 +122,8 @@ func (m *Machine) Step(now time.Time, to any, r Request) []Reply {
 		m.describe(to, r)
 	case *ListRequest:
 		m.list(to)
+	case *SurveyRequest:
+		m.survey(to)
 	case *DeleteRequest:
 		m.delete(to, r)
 	case *OffsetDeleteRequest:

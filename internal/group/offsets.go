@@ -1,6 +1,9 @@
 package group
 
-import "time"
+import (
+	"time"
+	"unicode/utf8"
+)
 
 func (m *Machine) commit(now time.Time, to any, r *CommitRequest) {
 	if code := m.checkCommit(now, r); code != None {
@@ -41,6 +44,8 @@ func (m *Machine) checkCommit(now time.Time, r *CommitRequest) Code {
 	outside := r.Generation < 0
 	if g == nil {
 		switch {
+		case !utf8.ValidString(r.Group):
+			return InvalidGroupID
 		case outside:
 			return None
 		case m.state.groups[r.Group] == nil:
@@ -69,21 +74,18 @@ func (m *Machine) checkCommit(now time.Time, r *CommitRequest) Code {
 
 // fetch reads what is applied, and so everything that was answered.
 func (m *Machine) fetch(to any, r *FetchRequest) {
+	if r.All {
+		m.reply(to, &FetchResponse{Offsets: m.state.all(r.Group)})
+		return
+	}
 	response := &FetchResponse{}
 	g := m.state.groups[r.Group]
-	switch {
-	case r.All && g != nil:
-		for _, o := range g.sorted() {
-			response.Offsets = append(response.Offsets, FetchedOffset{o.TopicPartition, o.Offset, true})
+	for _, p := range r.Partitions {
+		f := FetchedOffset{TopicPartition: p}
+		if g != nil {
+			f.Offset, f.Found = g.offsets[p]
 		}
-	case !r.All:
-		for _, p := range r.Partitions {
-			f := FetchedOffset{TopicPartition: p}
-			if g != nil {
-				f.Offset, f.Found = g.offsets[p]
-			}
-			response.Offsets = append(response.Offsets, f)
-		}
+		response.Offsets = append(response.Offsets, f)
 	}
 	m.reply(to, response)
 }

@@ -86,6 +86,7 @@ func (m *Machine) completeJoin(now time.Time, g *group) {
 	}
 	g.generation = max(g.generation, g.highest) + 1
 	g.highest = g.generation
+	m.rebalances++
 	g.initial, g.announced, g.assigning, g.syncEnds = false, false, false, time.Time{}
 	if joined < 0 {
 		g.phase, g.protocol, g.leader = empty, "", ""

@@ -204,6 +204,26 @@ type Listing struct {
 	ProtocolType string
 }
 
+// SurveyRequest asks for what is worth measuring. The answer is a
+// *SurveyResponse.
+type SurveyRequest struct{}
+
+// SurveyResponse answers a SurveyRequest.
+type SurveyResponse struct {
+	Code       Code
+	Rebalances uint64 // join phases that ended, since this node started
+	Evicted    uint64 // members removed because they were silent for too long, likewise
+	Groups     []Survey
+}
+
+// Survey measures one group.
+type Survey struct {
+	Group   string
+	State   string
+	Members int
+	Offsets []FetchedOffset
+}
+
 // DeleteRequest deletes a group without members. The answer is a
 // *DeleteResponse, once that is durable.
 type DeleteRequest struct{ Group string }
@@ -237,5 +257,6 @@ func (*CommitRequest) refuse(c Code) any       { return &CommitResponse{Code: c}
 func (*FetchRequest) refuse(c Code) any        { return &FetchResponse{Code: c} }
 func (*DescribeRequest) refuse(c Code) any     { return &DescribeResponse{Code: c} }
 func (*ListRequest) refuse(c Code) any         { return &ListResponse{Code: c} }
+func (*SurveyRequest) refuse(c Code) any       { return &SurveyResponse{Code: c} }
 func (*DeleteRequest) refuse(c Code) any       { return &DeleteResponse{Code: c} }
 func (*OffsetDeleteRequest) refuse(c Code) any { return &OffsetDeleteResponse{Code: c} }

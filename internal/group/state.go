@@ -59,6 +59,19 @@ func (g *stored) sorted() []committed {
 	return all
 }
 
+// all lists the offsets of a group, none if there is no such group.
+func (s *state) all(name string) []FetchedOffset {
+	g := s.groups[name]
+	if g == nil {
+		return nil
+	}
+	list := make([]FetchedOffset, 0, len(g.offsets))
+	for _, o := range g.sorted() {
+		list = append(list, FetchedOffset{o.TopicPartition, o.Offset, true})
+	}
+	return list
+}
+
 func (p TopicPartition) compare(q TopicPartition) int {
 	if c := strings.Compare(p.Topic, q.Topic); c != 0 {
 		return c

@@ -165,6 +165,7 @@ func (m *Machine) wake(now time.Time, g *group) {
 	late := g.phase == completing && past(g.syncEnds)
 	for _, mem := range slices.Clone(g.members) {
 		if past(mem.deadline) || late && mem.owes {
+			m.evicted++
 			m.evict(now, g, mem)
 		}
 	}
