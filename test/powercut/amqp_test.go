@@ -18,6 +18,7 @@ import (
 const (
 	fanout        = "powercut.fanout"
 	publishWindow = 64 // unconfirmed messages of a publisher
+	transaction   = 5  // messages in each transaction
 	prefetch      = 100
 )
 
@@ -27,15 +28,17 @@ type queueUnderTest struct {
 	checker check.Queue
 }
 
-// publisher publishes with confirms, over one channel at a time.
+// publisher publishes with confirms, or in transactions, over one channel at a
+// time.
 type publisher struct {
 	exchange, key string
+	tx            bool
 	queues        []*queueUnderTest // where its messages go
 	next          check.Value
 }
 
 // amqpLoad is two queues with a publisher each, two that a fanout exchange
-// feeds, and a consumer on every one.
+// feeds, one with transactions, and a consumer on every one.
 type amqpLoad struct {
 	r          *rig
 	queues     []*queueUnderTest
@@ -45,7 +48,7 @@ type amqpLoad struct {
 
 func newAMQPLoad(r *rig) *amqpLoad {
 	l := &amqpLoad{r: r}
-	for _, name := range []string{"direct-0", "direct-1", "fanout-0", "fanout-1"} {
+	for _, name := range []string{"direct-0", "direct-1", "fanout-0", "fanout-1", "tx"} {
 		l.queues = append(l.queues, &queueUnderTest{name: name})
 	}
 	q := l.queues
@@ -53,6 +56,7 @@ func newAMQPLoad(r *rig) *amqpLoad {
 		{key: q[0].name, queues: q[0:1], next: check.Value{Producer: 1}},
 		{key: q[1].name, queues: q[1:2], next: check.Value{Producer: 2}},
 		{exchange: fanout, queues: q[2:4], next: check.Value{Producer: 3}},
+		{key: q[4].name, queues: q[4:5], next: check.Value{Producer: 4}, tx: true},
 	}
 	conn, ch, err := l.dial()
 	if err == nil {
@@ -60,7 +64,7 @@ func newAMQPLoad(r *rig) *amqpLoad {
 		err = ch.ExchangeDeclare(fanout, "fanout", true, false, false, false, nil)
 	}
 	for i := 0; err == nil && i < len(q); i++ {
-		if _, err = ch.QueueDeclare(q[i].name, true, false, false, false, nil); err == nil && i >= 2 {
+		if _, err = ch.QueueDeclare(q[i].name, true, false, false, false, nil); err == nil && (i == 2 || i == 3) {
 			err = ch.QueueBind(q[i].name, "", fanout, false, nil)
 		}
 	}
@@ -91,7 +95,11 @@ func (l *amqpLoad) start(_ context.Context, clients *sync.WaitGroup) error {
 	l.conn = conn
 	for _, p := range l.publishers {
 		rng := rand.New(rand.NewPCG(l.r.rng.Uint64(), 1))
-		clients.Go(func() { l.publish(conn, p, rng) })
+		if p.tx {
+			clients.Go(func() { l.transact(conn, p, rng) })
+		} else {
+			clients.Go(func() { l.publish(conn, p, rng) })
+		}
 	}
 	for _, q := range l.queues {
 		rng := rand.New(rand.NewPCG(l.r.rng.Uint64(), 2))
@@ -138,18 +146,44 @@ func (l *amqpLoad) publish(conn *amqp.Connection, p *publisher, rng *rand.Rand) 
 			l.r.failed("publisher", closeError(err))
 			return
 		}
-		for _, q := range p.queues {
-			q.checker.Attempt(p.next)
-		}
-		err := ch.Publish(p.exchange, p.key, false, false, amqp.Publishing{
-			DeliveryMode: uint8(1 + rng.IntN(2)), // a durable queue keeps transient ones too
-			Body:         p.next.Payload(rng.IntN(1000)),
-		})
-		p.next.Counter++
-		if l.r.failed("publish", err) {
+		if l.r.failed("publish", p.send(ch, rng)) {
 			return
 		}
 	}
+}
+
+// send publishes the next message.
+func (p *publisher) send(ch *amqp.Channel, rng *rand.Rand) error {
+	v := p.next
+	p.next.Counter++
+	for _, q := range p.queues {
+		q.checker.Attempt(v)
+	}
+	return ch.Publish(p.exchange, p.key, false, false, amqp.Publishing{
+		DeliveryMode: uint8(1 + rng.IntN(2)), // a durable queue keeps transient ones too
+		Body:         v.Payload(rng.IntN(1000)),
+	})
+}
+
+// transact publishes one transaction after the other.
+func (l *amqpLoad) transact(conn *amqp.Connection, p *publisher, rng *rand.Rand) {
+	ch, err := conn.Channel()
+	if err == nil {
+		err = ch.Tx()
+	}
+	for err == nil {
+		first := p.next
+		for n := 0; err == nil && n < transaction; n++ {
+			err = p.send(ch, rng)
+		}
+		if err == nil {
+			err = ch.TxCommit()
+		}
+		for v := first; err == nil && v != p.next; v.Counter++ {
+			p.queues[0].checker.Acked(v)
+		}
+	}
+	l.r.failed("transaction", err)
 }
 
 // closeError keeps a nil *amqp.Error, of a channel closed in peace, from
