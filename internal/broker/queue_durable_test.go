@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -433,5 +434,99 @@ func TestQueuesThatDeleteThemselves(t *testing.T) {
 			t.Fatal("the queue does not expire")
 		}
 		time.Sleep(time.Millisecond) // polling, within the deadline
+	}
+}
+
+// A message that rots on the disk stops the deliveries before it: consumers
+// get no gap, and publishing goes on.
+func TestDurableQueueStopsAtDamage(t *testing.T) {
+	fs := vfs.NewMem()
+	n := startTestNode(t, fs, 256<<10)
+	n.declare(t, QueueSpec{Name: "q", Durable: true})
+	const count, size = 2000, 2000
+	confirmed := make(confirms, count)
+	for v := range uint64(count) {
+		if err := n.publishValue("q", v, size, confirmed, v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range count {
+		if err := <-confirmed; err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.stop(t)
+	rotSegments(t, fs)
+
+	n = startTestNode(t, fs, 256<<10)
+	defer n.stop(t)
+	b := newBasket(count)
+	n.consume(t, "q", b)
+	q, _ := n.session.vhost.queues.get("q")
+	pull, err := n.session.Subscribe(testContext(t), SubscribeOptions{Queue: "q", Pull: true}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Gets compete with the consumer until both come to the damage.
+	seen := map[uint64]bool{}
+	for {
+		d, _, ok, err := pull.Get(testContext(t))
+		if err != nil {
+			break
+		}
+		if !ok {
+			t.Fatal("the queue pretends to be empty")
+		}
+		seen[binary.LittleEndian.Uint64(d.Message.Body)] = true
+	}
+	delivered := int(q.Depth().Unacked)
+	for len(seen) < delivered {
+		seen[b.next(t).value] = true
+	}
+	for v := range uint64(delivered) {
+		if !seen[v] {
+			t.Fatalf("%d messages were delivered, and %d is not among them: a gap", delivered, v)
+		}
+	}
+	if delivered == 0 || delivered == count {
+		t.Fatalf("%d messages were delivered: the damage is not where it was meant to be", delivered)
+	}
+	if err := n.publishValue("q", count, size, confirmed, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-confirmed; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// rotSegments flips a byte in the middle of each segment.
+func rotSegments(t *testing.T, fs *vfs.Mem) {
+	t.Helper()
+	found := false
+	var walk func(dir string)
+	walk = func(dir string) {
+		names, err := fs.List(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			path := dir + "/" + name
+			info, err := fs.Stat(path)
+			switch {
+			case err != nil:
+				t.Fatal(err)
+			case info.IsDir():
+				walk(path)
+			case strings.HasSuffix(name, ".seg"):
+				found = true
+				if err := fs.Flip(path, info.Size()/2, 0xff); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	walk("data")
+	if !found {
+		t.Fatal("no segment was written")
 	}
 }
