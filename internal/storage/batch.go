@@ -19,6 +19,7 @@ import (
 //	uint64  WAL id, the number in the file's name
 //	uint64  sequence: 1 for the first batch of the store, then one more each
 //	uint64  durable-through: the last sequence that was synced before this was written
+//	uint64  size of the file, which was synced before this was written; 0: not known yet
 //	uint32  length of the records
 //	uint32  flags
 //	records, then zeros up to the next multiple of sector
@@ -35,14 +36,16 @@ import (
 // not, which logs it hurts.
 const (
 	batchMagic   = 0x4c415757 // "WWAL"
-	batchHeader  = 40
+	batchHeader  = 48
 	recordHeader = 17
 	sector       = 512
 )
 
 const (
 	// flagRebase marks the first batch of a WAL file that repeats all that the
-	// files before it hold and is still needed; they are not read any more.
+	// files before it hold and is still needed; they are not read any more. It
+	// has no records, is written last, and its durable-through is the last batch of the
+	// repetition.
 	flagRebase = 1 << iota
 )
 
@@ -139,15 +142,16 @@ func (b *batchWriter) damage(k recordKind, log record.LogID, text string) {
 }
 
 // seal completes the batch and returns its bytes, whole sectors of them.
-func (b *batchWriter) seal(wal, seq, durable uint64, flags uint32, seed uint32) []byte {
+func (b *batchWriter) seal(f *walFile, seq, durable uint64, flags uint32) []byte {
 	h := b.buf
 	le.PutUint32(h, batchMagic)
-	le.PutUint64(h[8:], wal)
+	le.PutUint64(h[8:], f.id)
 	le.PutUint64(h[16:], seq)
 	le.PutUint64(h[24:], durable)
-	le.PutUint32(h[32:], uint32(len(h)-batchHeader))
-	le.PutUint32(h[36:], flags)
-	le.PutUint32(h[4:], crc32.Update(seed, castagnoli, h[8:]))
+	le.PutUint64(h[32:], uint64(f.size))
+	le.PutUint32(h[40:], uint32(len(h)-batchHeader))
+	le.PutUint32(h[44:], flags)
+	le.PutUint32(h[4:], crc32.Update(f.seed, castagnoli, h[8:]))
 	var zeros [sector]byte
 	b.buf = append(b.buf, zeros[:alignUp(int64(len(h)))-int64(len(h))]...)
 	return b.buf
@@ -158,6 +162,7 @@ type batch struct {
 	pos, size int64 // in the file, whole sectors
 	seq       uint64
 	durable   uint64
+	fileSize  int64 // 0: not known
 	flags     uint32
 	records   []byte
 }
@@ -171,11 +176,11 @@ func parseBatch(b []byte, pos int64, wal uint64, seed uint32) (out batch, whole 
 	if len(b) < batchHeader || le.Uint32(b) != batchMagic || le.Uint64(b[8:]) != wal {
 		return out, false
 	}
-	n := uint64(le.Uint32(b[32:]))
+	n := uint64(le.Uint32(b[40:]))
 	if n > uint64(len(b)-batchHeader) {
 		return out, false
 	}
-	out.seq, out.durable, out.flags = le.Uint64(b[16:]), le.Uint64(b[24:]), le.Uint32(b[36:])
+	out.seq, out.durable, out.fileSize, out.flags = le.Uint64(b[16:]), le.Uint64(b[24:]), int64(le.Uint64(b[32:])), le.Uint32(b[44:])
 	out.records = b[batchHeader : batchHeader+n]
 	out.size = min(alignUp(int64(batchHeader+n)), int64(len(b)))
 	return out, crc32.Update(seed, castagnoli, b[8:batchHeader+n]) == le.Uint32(b[4:])

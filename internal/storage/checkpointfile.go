@@ -21,6 +21,7 @@ import (
 //
 //	uint64   id of the first WAL file to replay
 //	uint64   sequence of the last batch before that file
+//	uint64   sequence of a batch that was synced before the checkpoint was made
 //	uint64   number of the next segment
 //	bytes    damage that may concern any log, as text; empty: none
 //	uvarint  number of segments, then of each
@@ -53,6 +54,7 @@ const (
 type image struct {
 	replayFrom  uint64 // id of the first WAL file that is not in segments
 	seq         uint64 // of the last batch before that file
+	synced      uint64 // a batch that was synced before
 	nextSegment uint64
 	damage      string
 	segments    []segmentImage
@@ -87,6 +89,7 @@ func (m *image) encode() []byte {
 	b := make([]byte, checkpointHeader, 4096)
 	b = le.AppendUint64(b, m.replayFrom)
 	b = le.AppendUint64(b, m.seq)
+	b = le.AppendUint64(b, m.synced)
 	b = le.AppendUint64(b, m.nextSegment)
 	b = appendBytes(b, m.damage)
 	b = binary.AppendUvarint(b, uint64(len(m.segments)))
@@ -183,7 +186,7 @@ func decodeImage(b []byte) (*image, error) {
 		return nil, errCRC
 	}
 	d := &decoder{b: b[checkpointHeader:k]}
-	m := &image{replayFrom: d.u64(), seq: d.u64(), nextSegment: d.u64(), damage: string(d.bytes())}
+	m := &image{replayFrom: d.u64(), seq: d.u64(), synced: d.u64(), nextSegment: d.u64(), damage: string(d.bytes())}
 	sizes := make(map[uint64]int64)
 	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
 		s := segmentImage{number: d.u64(), size: int64(d.u64()), shared: d.u8() == 1, owner: record.LogID(d.u64())}

@@ -153,8 +153,11 @@ func (l *Log) readable() error {
 // lo is not in memory and disk is false.
 func (l *Log) Entries(lo, hi record.Index, maxBytes uint64, disk bool) ([]*raftpb.Entry, error) {
 	l.mu.RLock()
-	applied, last := l.applied, l.last
+	applied, last, err := l.applied, l.last, l.readable()
 	l.mu.RUnlock()
+	if err != nil {
+		return nil, err
+	}
 	if lo <= applied || lo > last {
 		return nil, fmt.Errorf("%w: index %d of [%d, %d]", ErrNotFound, lo, applied+1, last)
 	}

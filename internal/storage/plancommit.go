@@ -102,9 +102,9 @@ func (p *plan) writer(lp *logPlan, bytes int64) (*segWriter, error) {
 // image is the checkpoint file.
 func (p *plan) image() *image {
 	s := p.f.Store
-	m := &image{replayFrom: p.head.replayFrom, seq: p.head.seq, nextSegment: p.head.nextSegment}
+	m := &image{replayFrom: p.head.replayFrom, seq: p.head.seq, synced: s.synced.Load(), nextSegment: p.head.nextSegment}
 	if s.damage != nil {
-		m.damage = damageText(s.damage)
+		m.damage = s.damage.what
 	}
 	s.mu.RLock()
 	logs := maps.Clone(s.logs)
@@ -140,9 +140,7 @@ func (p *plan) logImage(l *Log, segs map[uint64]*segment) logImage {
 		h := l.hard
 		li.hard = &h
 	}
-	if l.damage != nil && l.damage != l.store.damage {
-		li.damage = damageText(l.damage)
-	}
+	li.damage = l.ownDamage()
 	li.terms = trimTerms(l.terms, li.applied)
 	for _, c := range chunks {
 		li.chunks = append(li.chunks, chunkImage{segment: c.seg.number, chunk: *c})

@@ -170,7 +170,7 @@ func (r *recovery) install() {
 		bySeg[si.number] = &segment{set: r.segs, number: si.number, owner: si.owner, shared: si.shared, size: si.size}
 	}
 	if r.image.damage != "" {
-		r.replay.all = fmt.Errorf("%w: %s", ErrDamaged, r.image.damage)
+		r.replay.all = &damageError{what: r.image.damage}
 	}
 	for i := range r.image.logs {
 		li := &r.image.logs[i]
@@ -180,7 +180,7 @@ func (r *recovery) install() {
 			l.hard, l.hasHard = *li.hard, true
 		}
 		if li.damage != "" {
-			l.damage = fmt.Errorf("%w: %s", ErrDamaged, li.damage)
+			l.markDamaged(li.damage)
 		}
 		l.last = l.applied
 		for k := range li.chunks {
@@ -211,11 +211,12 @@ func (r *recovery) replayWAL(fresh bool) error {
 		return err
 	}
 	r.replay.store, r.replay.seq, r.replay.hurt = r.Store, seq, make(map[uint64]string)
+	r.replay.proved = r.image.synced
 	live := slices.DeleteFunc(slices.Clone(all), func(id uint64) bool { return id < from })
 	if !fresh && (len(live) == 0 || live[0] != from) {
 		what := fmt.Sprintf("%s is missing", r.path(walName, fileName(from, walSuffix)))
 		r.opts.Logger.Error("damaged WAL: any log may have lost entries", "what", what)
-		r.replay.all, r.replay.found = fmt.Errorf("%w: %s", ErrDamaged, what), true
+		r.replay.all, r.replay.found = &damageError{what: what}, true
 	}
 	for _, id := range live {
 		img, err := readWAL(r.fs, r.path(walName, fileName(id, walSuffix)), id)
@@ -224,6 +225,7 @@ func (r *recovery) replayWAL(fresh bool) error {
 		}
 		r.replay.file(img)
 	}
+	r.replay.end()
 	r.replay.check()
 	return nil
 }
@@ -284,10 +286,11 @@ func (r *recovery) rewrite() error {
 		return err
 	}
 	file := newWALFile(id, f, 0)
-	w := &rewriter{wal: s.wal, file: file, flags: flagRebase}
+	file.pos = sector // for the head
+	w := &rewriter{wal: s.wal, file: file}
+	w.seq++
 	if err = w.logs(r); err == nil {
-		size := max(min(firstWAL, s.opts.WALFileSize), file.pos+min(firstWAL, s.opts.WALFileSize)/2)
-		err = file.extend(alignUp(size))
+		err = w.head(r.replay.seq+1, min(firstWAL, s.opts.WALFileSize))
 	}
 	if err == nil {
 		err = s.preparer.publish(name, id)
@@ -321,30 +324,27 @@ func reopen(fs vfs.FS, f vfs.File, name string) (vfs.File, error) {
 // rewriter writes batches without syncing each.
 type rewriter struct {
 	*wal
-	file  *walFile
-	flags uint32
+	file *walFile
 }
 
 // logs writes all that was replayed, in the order of the log ids.
 func (w *rewriter) logs(r *recovery) error {
 	w.batch.reset()
 	if r.replay.all != nil {
-		w.batch.damage(kindDamageAll, 0, damageText(r.replay.all))
+		w.batch.damage(kindDamageAll, 0, r.replay.all.what)
 	}
 	for _, id := range r.replay.deleted {
 		w.batch.deletion(id)
 	}
 	for _, id := range slices.Sorted(maps.Keys(r.Store.logs)) {
-		if err := w.log(r.Store.logs[id], r.replay.all); err != nil {
+		if err := w.log(r.Store.logs[id]); err != nil {
 			return err
 		}
 	}
 	return w.flush()
 }
 
-func damageText(err error) string { return strings.TrimPrefix(err.Error(), ErrDamaged.Error()+": ") }
-
-func (w *rewriter) log(l *Log, all error) error {
+func (w *rewriter) log(l *Log) error {
 	if l.fromWAL {
 		w.batch.snapshot(l.id, l.checkpoint)
 	}
@@ -372,8 +372,8 @@ func (w *rewriter) log(l *Log, all error) error {
 	if l.hasHard {
 		w.batch.hardState(l.id, l.hard)
 	}
-	if l.damage != nil && l.damage != all {
-		w.batch.damage(kindDamage, l.id, damageText(l.damage))
+	if what := l.ownDamage(); what != "" {
+		w.batch.damage(kindDamage, l.id, what)
 	}
 	return nil
 }
@@ -381,16 +381,30 @@ func (w *rewriter) log(l *Log, all error) error {
 // flush writes the batch. Its durable-through is the batch before it: whoever
 // sees the file sees all of it.
 func (w *rewriter) flush() error {
-	b := w.batch.seal(w.file.id, w.seq+1, w.seq, w.flags, w.file.seed)
+	b := w.batch.seal(w.file, w.seq+1, w.seq, 0)
 	if _, err := w.file.file.WriteAt(b, w.file.pos); err != nil {
 		return err
 	}
 	w.file.pos += int64(len(b))
-	w.file.size = w.file.pos
 	w.seq++
-	w.flags = 0
 	w.batch.reset()
 	return nil
+}
+
+// head makes room for more in the file, writes its first batch, and syncs all.
+func (w *rewriter) head(seq uint64, room int64) error {
+	f := w.file
+	size := alignUp(max(room, f.pos+room/2))
+	if err := zero(f.file, f.pos, size, nil); err != nil {
+		return err
+	}
+	f.size = size
+	w.batch.reset()
+	if _, err := f.file.WriteAt(w.batch.seal(f, seq, w.seq, flagRebase), 0); err != nil {
+		return err
+	}
+	w.store.synced.Store(w.seq)
+	return f.file.Sync()
 }
 
 // tidyWAL keeps a few of the files that were replayed, to be used again, and

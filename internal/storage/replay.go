@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -21,10 +22,11 @@ import (
 type replay struct {
 	store   *Store
 	seq     uint64            // of the last batch
+	proved  uint64            // a batch that is known to have been synced, with all before it
 	ended   bool              // a batch was torn: nothing after it counts
 	deleted []record.LogID    // to be repeated in the new WAL file
 	hurt    map[uint64]string // WAL files with damage → path
-	all     error             // damage that may concern any log
+	all     *damageError      // damage that may concern any log
 	found   bool              // it was found now, not before
 
 	suspect   *batch // the first bad batch since the last good one, if its header could be read
@@ -64,8 +66,8 @@ func readWAL(fs vfs.FS, name string, id uint64) (*walImage, error) {
 	return img, nil
 }
 
-// readHead reads no more than the first batch of a file, if it repeats all that the
-// files before it hold. What cannot be read is left out: replay will report it.
+// readHead reads no more than the first sector of a file, which holds the first batch if that is
+// a head. What cannot be read is left out: replay will report it.
 func readHead(fs vfs.FS, name string, id uint64) (*walImage, error) {
 	f, err := fs.OpenRead(name)
 	if err != nil {
@@ -77,11 +79,7 @@ func readHead(fs vfs.FS, name string, id uint64) (*walImage, error) {
 		return nil, err
 	}
 	img := &walImage{id: id, name: name, seed: seed64(id)}
-	var head [batchHeader]byte
-	if _, err := f.ReadAt(head[:], 0); err != nil || le.Uint32(head[36:])&flagRebase == 0 {
-		return img, nil
-	}
-	b := make([]byte, min(size, batchHeader+int64(le.Uint32(head[32:]))))
+	b := make([]byte, min(size, sector))
 	if _, err := f.ReadAt(b, 0); err == nil {
 		img.buf = b
 	}
@@ -144,7 +142,10 @@ func (r *replay) file(img *walImage) {
 			return
 		}
 		r.suspect, r.suspectIn = nil, nil
-		r.seq = b.seq
+		r.seq, r.proved = b.seq, max(r.proved, b.durable)
+		if size := int64(len(img.buf)); b.fileSize > size && len(img.bad) == 0 {
+			img.bad = append(img.bad, span{size, b.fileSize, errors.New("the file was cut off")})
+		}
 		r.batch(img, &b, nil)
 		pos = b.pos + b.size
 	}
@@ -182,7 +183,7 @@ func (r *replay) gap(img *walImage, b *batch) {
 	switch {
 	case b.seq <= r.seq:
 		r.damageAll(img, fmt.Sprintf("%s, position %d: batch %d follows batch %d", img.name, b.pos, b.seq, r.seq))
-	case b.durable <= r.seq:
+	case max(b.durable, r.proved) <= r.seq:
 		r.store.opts.Logger.Warn("the WAL ends in a batch that was never acknowledged", "file", where.name, "position", at, "batch", r.seq+1)
 		r.ended = true
 	case b.seq == r.seq+2 && where.id == img.id && r.suspect != nil && r.suspect.size > 0 &&
@@ -196,11 +197,24 @@ func (r *replay) gap(img *walImage, b *batch) {
 	}
 }
 
+// end judges what is missing after the last batch.
+func (r *replay) end() {
+	if r.seq >= r.proved || r.all != nil {
+		return
+	}
+	img := r.suspectIn
+	if img == nil {
+		img = &walImage{name: r.store.walDir}
+		r.suspect = &batch{}
+	}
+	r.damageAll(img, fmt.Sprintf("%s, position %d: batches %d to %d are missing or damaged", img.name, r.suspect.pos, r.seq+1, r.proved))
+}
+
 func (r *replay) damageAll(img *walImage, what string) {
 	r.store.opts.Logger.Error("damaged WAL: any log may have lost entries", "what", what)
 	r.found = true
 	if r.all == nil {
-		r.all = fmt.Errorf("%w: %s", ErrDamaged, what)
+		r.all = &damageError{what: what}
 	}
 }
 
@@ -237,7 +251,7 @@ func (r *replay) record(img *walImage, rec *walRecord) error {
 	}
 	if rec.kind == kindDamageAll {
 		if r.all == nil {
-			r.all = fmt.Errorf("%w: %s", ErrDamaged, rec.body)
+			r.all = &damageError{what: string(rec.body)}
 		}
 		return nil
 	}
@@ -298,8 +312,31 @@ func (r *replay) entries(img *walImage, l *Log, body []byte) error {
 
 func (l *Log) markDamaged(what string) {
 	if l.damage == nil {
-		l.damage = fmt.Errorf("%w: log %d: %s", ErrDamaged, l.id, what)
+		l.damage = damageError{l.id, what}
 	}
+}
+
+// damageError is what is stored of damage: as text.
+type damageError struct {
+	log  record.LogID // 0: any
+	what string
+}
+
+func (e damageError) Error() string {
+	if e.log == 0 {
+		return fmt.Sprintf("%v: %s", ErrDamaged, e.what)
+	}
+	return fmt.Sprintf("%v: log %d: %s", ErrDamaged, e.log, e.what)
+}
+
+func (e damageError) Unwrap() error { return ErrDamaged }
+
+// own returns the damage that is the log's alone, not that of the store.
+func (l *Log) ownDamage() (what string) {
+	if d, ok := l.damage.(damageError); ok && d.log != 0 {
+		return d.what
+	}
+	return ""
 }
 
 // check marks logs in which entries are missing that raft may still need.
@@ -323,7 +360,7 @@ func (r *replay) check() {
 				path.Clean(r.store.walDir), next, l.applied, l.last))
 		}
 		if r.all != nil && l.damage == nil {
-			l.damage = r.all
+			l.damage = *r.all
 		}
 	}
 	r.store.damage = r.all

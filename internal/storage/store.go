@@ -32,13 +32,14 @@ type Store struct {
 
 	mu     sync.RWMutex // protects logs
 	logs   map[record.LogID]*Log
-	damage error // any log may have lost something; set by the recovery
+	damage *damageError // any log may have lost something; set by the recovery
 
 	wal      *wal
 	preparer *preparer
 	flusher  *flusher
 	space    space
 	active   atomic.Uint64   // id of the WAL file that is being written
+	synced   atomic.Uint64   // sequence of the last batch that is durable
 	written  atomic.Bool     // something was written since the last checkpoint
 	sealed   chan sealedFile // from the WAL goroutine to the flusher
 
@@ -131,7 +132,9 @@ func (s *Store) log(id record.LogID) *Log {
 	l := s.logs[id]
 	if l == nil {
 		l = newLog(s, id)
-		l.damage = s.damage
+		if s.damage != nil {
+			l.damage = *s.damage
+		}
 		s.logs[id] = l
 	}
 	return l
@@ -142,16 +145,23 @@ func (s *Store) Logs() []record.LogID {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	ids := slices.Collect(maps.Keys(s.logs))
-	ids = slices.DeleteFunc(ids, func(id record.LogID) bool { return !s.logs[id].holds() })
+	ids = slices.DeleteFunc(ids, func(id record.LogID) bool { return !s.logs[id].holds() || s.logs[id].isDeleted() })
 	slices.Sort(ids)
 	return ids
 }
 
-// holds reports whether the log is more than an empty one.
+// holds reports whether the log is more than an empty one. One that is being
+// deleted still is: its deletion may not be durable yet.
 func (l *Log) holds() bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return !l.deleted && (l.hasHard || l.last > 1 || l.checkpoint != nil || l.damage != nil && l.damage != l.store.damage)
+	return l.hasHard || l.last > 1 || l.checkpoint != nil || l.ownDamage() != ""
+}
+
+func (l *Log) isDeleted() bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.deleted
 }
 
 // Delete drops the log and all it holds. Its id must not be used again. It

@@ -129,7 +129,7 @@ func complete(reqs []*Append) {
 func (w *wal) postpone(reqs []*Append) {
 	for _, a := range reqs {
 		l := a.Log
-		if a.Err = l.refuses(); a.Err != nil || a.HardState == nil {
+		if a.Err = a.refused(); a.Err != nil || a.HardState == nil {
 			continue
 		}
 		if !l.hasLazy {
@@ -140,10 +140,14 @@ func (w *wal) postpone(reqs []*Append) {
 	complete(reqs)
 }
 
-// refuses returns why nothing can be appended, or nil.
-func (l *Log) refuses() error {
-	if l.gone {
+// refused returns why the request cannot be met, or nil.
+func (a *Append) refused() error {
+	l := a.Log
+	switch {
+	case l.gone:
 		return fmt.Errorf("%w: log %d was deleted", ErrNotFound, l.id)
+	case a.deletion:
+		return nil
 	}
 	return l.damage // which does not change once the WAL goroutine runs
 }
@@ -159,7 +163,7 @@ func (w *wal) encode(reqs []*Append) int {
 		if n > 0 && len(w.batch.buf)+a.size() > limit {
 			break
 		}
-		if a.Err = a.Log.refuses(); a.Err == nil {
+		if a.Err = a.refused(); a.Err == nil {
 			w.encodeOne(a)
 		}
 	}
@@ -212,7 +216,7 @@ func (w *wal) write() error {
 		}
 	}
 	f := w.file
-	b := w.batch.seal(f.id, w.seq+1, w.seq, 0, f.seed)
+	b := w.batch.seal(f, w.seq+1, w.seq, 0)
 	if _, err := f.file.WriteAt(b, f.pos); err != nil {
 		return fmt.Errorf("write to the WAL, %s: %w", f.file.Name(), err)
 	}
@@ -228,6 +232,7 @@ func (w *wal) write() error {
 	f.pos += int64(len(b))
 	w.seq++
 	w.dirty = true
+	w.store.synced.Store(w.seq)
 	w.store.written.Store(true)
 	return nil
 }
