@@ -100,8 +100,8 @@ func (c *consumer) Deliver(_ *broker.Subscription, d *broker.Delivery) {
 	ch.conn.metrics.delivered(d)
 }
 
-// Cancelled implements broker.Sink: the queue is gone.
-func (c *consumer) Cancelled(_ *broker.Subscription) {
+// Canceled implements broker.Sink: the queue is gone.
+func (c *consumer) Canceled(_ *broker.Subscription) {
 	ch := c.ch
 	ch.mu.Lock()
 	defer ch.mu.Unlock()

@@ -206,8 +206,8 @@ func (q *Queue) purge(ctx context.Context) (int, error) {
 // prepareDelete checks the conditions on the shard and returns the number of
 // ready messages. After nil no consumer is admitted, and what is published waits for the queue's end.
 func (q *Queue) prepareDelete(ctx context.Context, ifUnused, ifEmpty bool) (int, error) {
-	if q.offline != nil {
-		return 0, nil // nobody can look into it; deleting it is the operator's way out
+	if q.group == nil {
+		return 0, nil // offline: nobody can look into it; deleting it is the operator's way out
 	}
 	n, err := q.ask(ctx, "delete "+q.String(), func(v *verb) {
 		n := int(q.leader.Ready())

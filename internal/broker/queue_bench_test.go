@@ -2,7 +2,6 @@ package broker
 
 import (
 	"encoding/binary"
-	"sync"
 	"testing"
 	"time"
 
@@ -12,7 +11,6 @@ import (
 
 // benchSink settles what it gets in batches, as a client with prefetch does.
 type benchSink struct {
-	mu      sync.Mutex
 	pending []record.Offset
 	left    int
 	done    chan struct{}
@@ -32,7 +30,7 @@ func (s *benchSink) Deliver(sub *Subscription, d *Delivery) {
 	}
 }
 
-func (s *benchSink) Cancelled(*Subscription) {}
+func (s *benchSink) Canceled(*Subscription) {}
 
 // slots bound the publishes without a confirm.
 type slots chan struct{}

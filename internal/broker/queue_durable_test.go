@@ -117,7 +117,7 @@ func (b *basket) Deliver(s *Subscription, d *Delivery) {
 	b.ch <- received{s, d.Offset, binary.LittleEndian.Uint64(d.Message.Body), d.Redelivered}
 }
 
-func (b *basket) Cancelled(*Subscription) {}
+func (b *basket) Canceled(*Subscription) {}
 
 // more makes room for n messages.
 func (b *basket) more(s *Subscription, n int) {

@@ -55,7 +55,7 @@ type taker struct {
 	window    int
 	got       []string // "body" or "body again"; only between synctest.Wait calls
 	offsets   []record.Offset
-	cancelled bool
+	canceled bool
 }
 
 func (t *taker) Take(*Subscription, int) bool {
@@ -75,7 +75,7 @@ func (t *taker) Deliver(_ *Subscription, d *Delivery) {
 	t.offsets = append(t.offsets, d.Offset)
 }
 
-func (t *taker) Cancelled(*Subscription) { t.cancelled = true }
+func (t *taker) Canceled(*Subscription) { t.canceled = true }
 
 func (t *taker) expect(tb testing.TB, want ...string) {
 	tb.Helper()
@@ -180,7 +180,7 @@ func TestMemoryQueueVerbs(t *testing.T) {
 			t.Fatalf("a message that went with its queue: %v", err)
 		}
 		synctest.Wait()
-		if !sink.cancelled {
+		if !sink.canceled {
 			t.Fatal("the consumer does not know that the queue is gone")
 		}
 		if _, err := q.status(ctx); !errors.As(err, &e) || e.Kind != NotFound {

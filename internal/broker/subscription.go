@@ -21,9 +21,9 @@ type Sink interface {
 	// Deliver hands over a message for which Take answered true. The Delivery
 	// itself is valid during the call, the bytes that it refers to for longer.
 	Deliver(s *Subscription, d *Delivery)
-	// Cancelled tells that the subscription ended from the broker's side,
+	// Canceled tells that the subscription ended from the broker's side,
 	// because its queue is gone; what it held unsettled is gone with it.
-	Cancelled(s *Subscription)
+	Canceled(s *Subscription)
 }
 
 // SubscribeOptions say what to subscribe to, and how.
@@ -56,7 +56,7 @@ type subState uint8
 const (
 	subClosed subState = iota // not admitted yet, or over
 	subOpen
-	subCancelled // no deliveries any more, but it may hold messages
+	subCanceled // no deliveries any more, but it may hold messages
 )
 
 func newSubscription(q *Queue, o SubscribeOptions, sink Sink) *Subscription {
@@ -222,7 +222,7 @@ func (q *Queue) cancel(s *Subscription) {
 	if s.state != subOpen {
 		return
 	}
-	s.state = subCancelled
+	s.state = subCanceled
 	q.leader.Cancel(&s.sub)
 	q.left(s)
 }
@@ -263,7 +263,7 @@ func (q *Queue) endSubscriptions() {
 		open := s.state == subOpen
 		s.state = subClosed
 		if open && s.sink != nil {
-			s.sink.Cancelled(s)
+			s.sink.Canceled(s)
 		}
 	}
 }
