@@ -55,7 +55,7 @@ func (s *Server) fetchGroup(version int16, g *kmsg.OffsetFetchRequestGroup, done
 		case f.Code != 0:
 			refuseOffsets(version, &resp, int16(f.Code))
 		case fetch.All:
-			s.listOffsets(&resp, f.Offsets)
+			s.allOffsets(&resp, f.Offsets)
 		}
 		for i, at := range spots {
 			if f.Code == 0 && f.Offsets[i].Found && s.current(&f.Offsets[i]) {
@@ -80,9 +80,9 @@ func refuseOffsets(version int16, resp *kmsg.OffsetFetchResponseGroup, code int1
 	}
 }
 
-// listOffsets puts all offsets, which come in the order of their topics, into
+// allOffsets puts all offsets, which come in the order of their topics, into
 // the response.
-func (s *Server) listOffsets(resp *kmsg.OffsetFetchResponseGroup, offsets []broker.FetchedOffset) {
+func (s *Server) allOffsets(resp *kmsg.OffsetFetchResponseGroup, offsets []broker.FetchedOffset) {
 	for i := range offsets {
 		o := &offsets[i]
 		if !s.current(o) {
