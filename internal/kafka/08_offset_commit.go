@@ -51,7 +51,7 @@ func (s *Server) offsetCommit(r *request, req *kmsg.OffsetCommitRequest) {
 func (s *Server) commitTopic(version int16, req *kmsg.OffsetCommitRequestTopic, commit *broker.CommitOffsets) kmsg.OffsetCommitResponseTopic {
 	resp := kmsg.NewOffsetCommitResponseTopic()
 	resp.Topic, resp.TopicID = req.Topic, req.TopicID
-	t, code := s.findTopic(version >= 10, req.TopicID, req.Topic)
+	t, code := s.groupTopic(version >= 10, req.TopicID, req.Topic)
 	for i := range req.Partitions {
 		rp := &req.Partitions[i]
 		p := kmsg.NewOffsetCommitResponseTopicPartition()

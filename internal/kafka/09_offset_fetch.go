@@ -35,7 +35,7 @@ func (s *Server) fetchGroup(version int16, g *kmsg.OffsetFetchRequestGroup, done
 	var spots []spot // of fetch.Partitions
 	for i := range g.Topics {
 		rt := &g.Topics[i]
-		t, code := s.findTopic(byID, rt.TopicID, rt.Topic)
+		t, code := s.groupTopic(byID, rt.TopicID, rt.Topic)
 		out := kmsg.NewOffsetFetchResponseGroupTopic()
 		out.Topic, out.TopicID = rt.Topic, rt.TopicID
 		for j, partition := range rt.Partitions {

@@ -11,7 +11,7 @@ func (s *Server) offsetDelete(r *request, req *kmsg.OffsetDeleteRequest) {
 	del := &broker.DeleteOffsets{Group: req.Group}
 	var spots []spot // of del.Partitions
 	for i, rt := range req.Topics {
-		_, code := s.findTopic(false, [16]byte{}, rt.Topic)
+		_, code := s.groupTopic(false, [16]byte{}, rt.Topic)
 		out := kmsg.NewOffsetDeleteResponseTopic()
 		out.Topic = rt.Topic
 		for j, rp := range rt.Partitions {

@@ -129,9 +129,9 @@ func nullable(s string) *string {
 	return &s
 }
 
-// findTopic finds a topic by its id if the request's version uses ids, else by
+// groupTopic finds a topic by its id if the request's version uses ids, else by
 // its name.
-func (s *Server) findTopic(byID bool, id [16]byte, name string) (*broker.Topic, int16) {
+func (s *Server) groupTopic(byID bool, id [16]byte, name string) (*broker.Topic, int16) {
 	var t *broker.Topic
 	var ok bool
 	code := codeUnknownTopicOrPartition
