@@ -20,6 +20,7 @@ const (
 	publishWindow = 64 // unconfirmed messages of a publisher
 	transaction   = 5  // messages in each transaction
 	prefetch      = 100
+	drainCommit   = 500 // acks in a transaction
 )
 
 // queueUnderTest is a durable queue and what is known of its messages.
@@ -38,7 +39,7 @@ type publisher struct {
 }
 
 // amqpLoad is two queues with a publisher each, two that a fanout exchange
-// feeds, one with transactions, and a consumer on every one.
+// feeds, one with transactions, and a consumer on each of them now and then.
 type amqpLoad struct {
 	r          *rig
 	queues     []*queueUnderTest
@@ -102,6 +103,9 @@ func (l *amqpLoad) start(_ context.Context, clients *sync.WaitGroup) error {
 		}
 	}
 	for _, q := range l.queues {
+		if l.r.rng.IntN(2) == 0 {
+			continue // a backlog grows
+		}
 		rng := rand.New(rand.NewPCG(l.r.rng.Uint64(), 2))
 		clients.Go(func() { l.consume(conn, q, rng) })
 	}
@@ -220,13 +224,15 @@ func (l *amqpLoad) consume(conn *amqp.Connection, q *queueUnderTest, rng *rand.R
 	}
 }
 
-func (q *queueUnderTest) receive(d *amqp.Delivery) {
+// receive tells the checker of a delivery; ok is false when it is no value.
+func (q *queueUnderTest) receive(d *amqp.Delivery) (v check.Value, ok bool) {
 	v, err := check.ParsePayload(d.Body)
 	if err != nil {
 		q.checker.Malformed(err)
-		return
+		return v, false
 	}
 	q.checker.Received(v, d.Redelivered)
+	return v, true
 }
 
 // drain empties all queues.
@@ -236,59 +242,96 @@ func (l *amqpLoad) drain(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
+	if err := errors.Join(ch.Qos(2*drainCommit, 0, false), ch.Tx()); err != nil {
+		return err
+	}
 	for _, q := range l.queues {
-		if err := q.drain(ctx, ch); err != nil {
+		d := drainer{q: q, ch: ch}
+		if err := d.run(ctx); err != nil {
 			return fmt.Errorf("queue %s: %w", q.name, err)
 		}
 	}
 	return nil
 }
 
-func (q *queueUnderTest) drain(ctx context.Context, ch *amqp.Channel) error {
-	if err := ch.Qos(1000, 0, false); err != nil {
-		return err
-	}
-	deliveries, err := ch.Consume(q.name, "drain", false, false, false, false, nil)
+// drainer empties a queue. It acks in transactions, and so knows which acks
+// are durable: what they were for must not come again.
+type drainer struct {
+	q      *queueUnderTest
+	ch     *amqp.Channel
+	values []check.Value // of the open transaction
+}
+
+func (d *drainer) run(ctx context.Context) error {
+	deliveries, err := d.ch.Consume(d.q.name, "drain", false, false, false, false, nil)
 	if err != nil {
 		return err
 	}
 	for empty := false; !empty; {
 		select {
-		case d, ok := <-deliveries:
+		case m, ok := <-deliveries:
 			if !ok {
 				return errors.New("the broker canceled the consumer")
 			}
-			q.receive(&d)
-			if err := d.Ack(false); err != nil {
-				return err
-			}
+			err = d.take(&m)
 		case <-time.After(10 * time.Millisecond): // nothing comes: is it empty?
-			state, err := ch.QueueDeclarePassive(q.name, true, false, false, false, nil)
-			if err != nil {
-				return err
+			if err = d.commit(); err == nil {
+				var state amqp.Queue
+				state, err = d.ch.QueueDeclarePassive(d.q.name, true, false, false, false, nil)
+				empty = state.Messages == 0 && len(deliveries) == 0
 			}
-			empty = state.Messages == 0 && len(deliveries) == 0
 		case <-ctx.Done():
-			return ctx.Err()
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
 		}
 	}
-	if err := ch.Cancel("drain", false); err != nil {
+	if err := d.ch.Cancel("drain", false); err != nil {
 		return err
 	}
-	for d := range deliveries { // what was under way
-		q.receive(&d)
-		if err := d.Ack(false); err != nil {
+	for m := range deliveries { // what was under way
+		if err := d.take(&m); err != nil {
 			return err
 		}
 	}
 	for {
-		d, ok, err := ch.Get(q.name, false)
-		if err != nil || !ok {
-			return err
+		m, ok, err := d.ch.Get(d.q.name, false)
+		if err == nil && !ok {
+			return d.commit()
 		}
-		q.receive(&d)
-		if err := d.Ack(false); err != nil {
+		if err == nil {
+			err = d.take(&m)
+		}
+		if err != nil {
 			return err
 		}
 	}
+}
+
+func (d *drainer) take(m *amqp.Delivery) error {
+	if v, ok := d.q.receive(m); ok {
+		d.values = append(d.values, v)
+	}
+	if err := m.Ack(false); err != nil {
+		return err
+	}
+	if len(d.values) < drainCommit {
+		return nil
+	}
+	return d.commit()
+}
+
+func (d *drainer) commit() error {
+	if len(d.values) == 0 {
+		return nil
+	}
+	if err := d.ch.TxCommit(); err != nil {
+		return err
+	}
+	for _, v := range d.values {
+		d.q.checker.Settled(v)
+	}
+	d.values = d.values[:0]
+	return nil
 }

@@ -46,6 +46,7 @@ type rig struct {
 	power atomic.Bool // off: errors are to be expected
 
 	took, restartTook time.Duration
+	recoveryCuts      int // beside one in every cycle
 
 	mu       sync.Mutex
 	problems []string // what went wrong beside the checkers' findings
@@ -131,14 +132,20 @@ func (r *rig) cycle() error {
 		return errors.New("the broker ended under load, before the power was cut")
 	}
 	r.power.Store(false)
-	r.disk.Cut()
-	pause(r.within(0, 3*time.Millisecond)) // in which it could ack what is lost
-	r.broker.Kill()
+	r.cut()
 	cancel()
 	r.amqp.hangUp()
 	clients.Wait()
-	r.disk.Unmount()
-	r.disk.Mount()
+	r.remount()
+	for r.rng.IntN(4) == 0 { // the power fails again, during recovery
+		if err := r.broker.Launch(); err != nil {
+			return err
+		}
+		pause(r.within(0, 50*time.Millisecond))
+		r.cut()
+		r.remount()
+		r.recoveryCuts++
+	}
 
 	began := time.Now()
 	if err := errors.Join(r.broker.Launch(), r.broker.WaitReady()); err != nil {
@@ -147,6 +154,18 @@ func (r *rig) cycle() error {
 	r.restartTook += time.Since(began)
 	r.power.Store(true)
 	return r.verify()
+}
+
+// cut cuts the power and ends the process.
+func (r *rig) cut() {
+	r.disk.Cut()
+	pause(r.within(0, 3*time.Millisecond)) // in which it could ack what is lost
+	r.broker.Kill()
+}
+
+func (r *rig) remount() {
+	r.disk.Unmount()
+	r.disk.Mount()
 }
 
 func (r *rig) within(from, to time.Duration) time.Duration {
@@ -217,8 +236,8 @@ func (r *rig) err() error {
 // summary tells what was done and found.
 func (r *rig) summary() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d power cuts, %v each, of which the restart %v; seed %d\n", r.cycles,
-		(r.took / time.Duration(max(1, r.cycles))).Round(time.Millisecond),
+	fmt.Fprintf(&b, "%d power cuts under load and %d during recovery, %v a cycle, of which the restart %v; seed %d\n",
+		r.cycles, r.recoveryCuts, (r.took / time.Duration(max(1, r.cycles))).Round(time.Millisecond),
 		(r.restartTook / time.Duration(max(1, r.cycles))).Round(time.Millisecond), r.seed)
 	attempted, acked, invented, duplicates := 0, 0, 0, 0
 	for name, rep := range r.reports() {
