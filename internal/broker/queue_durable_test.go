@@ -114,8 +114,11 @@ func (b *basket) Take(*Subscription, int) bool {
 }
 
 func (b *basket) Deliver(s *Subscription, d *Delivery) {
-	b.ch <- received{s, d.Offset, binary.LittleEndian.Uint64(d.Message.Body), d.Redelivered}
+	b.ch <- received{s, d.Offset, valueOf(d), d.Redelivered}
 }
+
+// valueOf is the value that publishValue put into the message.
+func valueOf(d *Delivery) uint64 { return binary.LittleEndian.Uint64(d.Message.Body) }
 
 func (b *basket) Canceled(*Subscription) {}
 
@@ -477,7 +480,7 @@ func TestDurableQueueStopsAtDamage(t *testing.T) {
 		if !ok {
 			t.Fatal("the queue pretends to be empty")
 		}
-		seen[binary.LittleEndian.Uint64(d.Message.Body)] = true
+		seen[valueOf(d)] = true
 	}
 	delivered := int(q.Depth().Unacked)
 	for len(seen) < delivered {

@@ -52,9 +52,9 @@ func (c confirms) Published(_ uint64, err error) { c <- err }
 
 // taker is a Sink with room for window messages.
 type taker struct {
-	window    int
-	got       []string // "body" or "body again"; only between synctest.Wait calls
-	offsets   []record.Offset
+	window   int
+	got      []string // "body" or "body again"; only between synctest.Wait calls
+	offsets  []record.Offset
 	canceled bool
 }
 

@@ -53,6 +53,7 @@ type Sub struct {
 
 	unacked    unacked
 	consuming  bool   // in Leader.consumers
+	pulling    bool   // has pulled
 	level      *level // nil unless it is in its level's ring
 	prev, next *Sub
 }

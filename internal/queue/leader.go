@@ -38,6 +38,7 @@ type Leader struct {
 	again      Offsets // ready or unacked, and delivered in this term before
 	consumers  consumers
 	pulls      []*Sub // one for each unanswered Pull
+	pulling    int    // subscriptions that have pulled and are not closed
 
 	settled  [reasons]leaving
 	gathered int64   // number of offsets in settled
@@ -130,6 +131,10 @@ func (l *Leader) Cancel(s *Sub) { l.consumers.remove(s) }
 // Close ends a subscription and requeues what it holds.
 func (l *Leader) Close(s *Sub) {
 	l.consumers.remove(s)
+	if s.pulling {
+		s.pulling = false
+		l.pulling--
+	}
 	l.Recover(s)
 }
 
@@ -145,6 +150,10 @@ func (l *Leader) Pull(s *Sub) error {
 		return ErrExclusive
 	}
 	l.pulls = append(l.pulls, s)
+	if !s.pulling {
+		s.pulling = true
+		l.pulling++
+	}
 	return nil
 }
 
@@ -181,7 +190,7 @@ func (l *Leader) Append(b []byte, end record.Offset) []byte {
 		}
 	}
 	l.gathered = 0
-	if len(l.pulls) == 0 && len(l.consumers.all) == 0 {
+	if l.pulling == 0 && len(l.consumers.all) == 0 {
 		return b
 	}
 	head, ok := l.ready.First()
