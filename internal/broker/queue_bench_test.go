@@ -78,3 +78,31 @@ func benchmarkQueue(b *testing.B, durable bool) {
 	}
 	<-sink.done
 }
+
+// BenchmarkQueueBacklog drains messages of 1 KiB that are on disk only.
+func BenchmarkQueueBacklog(b *testing.B) {
+	fs, dir := vfs.OS{}, b.TempDir()
+	n := startTestNodeIn(b, fs, dir, 4<<20)
+	n.declare(b, QueueSpec{Name: "q", Durable: true})
+	w := make(slots, 5000)
+	for v := range uint64(b.N) {
+		w <- struct{}{}
+		if err := n.publishValue("q", v, 1024, w, v); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for range cap(w) {
+		w <- struct{}{}
+	}
+	n.stop(b)
+	n = startTestNodeIn(b, fs, dir, 4<<20)
+	defer n.stop(b)
+	sink := &benchSink{left: b.N, done: make(chan struct{})}
+	b.SetBytes(1024)
+	b.ReportAllocs()
+	b.ResetTimer()
+	if _, err := n.session.Subscribe(b.Context(), SubscribeOptions{Queue: "q"}, sink, nil); err != nil {
+		b.Fatal(err)
+	}
+	<-sink.done
+}

@@ -26,11 +26,15 @@ type testNode struct {
 
 func startTestNode(t testing.TB, fs vfs.FS, walSize int64) *testNode {
 	t.Helper()
-	n := &testNode{}
-	dir := "data"
 	if _, ok := fs.(vfs.OS); ok {
-		dir = t.TempDir()
+		return startTestNodeIn(t, fs, t.TempDir(), walSize)
 	}
+	return startTestNodeIn(t, fs, "data", walSize)
+}
+
+func startTestNodeIn(t testing.TB, fs vfs.FS, dir string, walSize int64) *testNode {
+	t.Helper()
+	n := &testNode{}
 	logger := slog.New(slog.DiscardHandler)
 	var err error
 	n.store, err = storage.Open(fs, dir, storage.Options{
