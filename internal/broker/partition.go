@@ -168,6 +168,14 @@ func (p *Partition) EndOfEpoch(epoch int32) (int32, record.Offset) {
 	return p.machine.EndOfEpoch(epoch, p.epoch.Load())
 }
 
+// EpochAt is the leader epoch in which the record at an offset was written; -1
+// when that is not known.
+func (p *Partition) EpochAt(off record.Offset) int32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.machine.EpochAt(off)
+}
+
 // DeleteBefore drops the records before the offset to; -1 stands for the high
 // watermark. done is called once it is durable, from a shard or before
 // DeleteBefore returns, with the log start.

@@ -10,6 +10,9 @@ import (
 // TopicConfigDefinition describes one topic config.
 type TopicConfigDefinition = topic.Definition
 
+// ConfigType is the type of a config.
+type ConfigType = topic.Type
+
 // The types of topic configs.
 const (
 	ConfigBoolean = topic.Boolean

@@ -40,8 +40,30 @@ func post[T kmsg.Request](h func(*Server, *request, T)) handler {
 
 // apis is the table of all that is served. The low minimums are Kafka's own:
 // old clients conclude from them what the broker can do.
+//
+// Missing: transactions (24 AddPartitionsToTxn, 25 AddOffsetsToTxn, 26 EndTxn,
+// 28 TxnOffsetCommit, 61 DescribeProducers, 65 DescribeTransactions, 66
+// ListTransactions), SASL (17, 36), ACLs (29–31), quotas (48, 49), SCRAM users
+// (50, 51), 35 DescribeLogDirs, 43 ElectLeaders, 45 and 46 reassignments, 57
+// UpdateFeatures, the group protocol of KIP-848 (68, 69), 74
+// ListConfigResources, 75 DescribeTopicPartitions, share groups (76–79, 90–92).
+// What brokers say to each other (4–7, 27, 52–56, 58, 59, 62–64, 67, …) is never served.
 func apis() []api {
 	return append(groupAPIs(), []api{
+		{0, 0, 13, serveProduce}, // below 3 is refused in the response
+		{1, 4, 18, serveFetch},
+		{2, 1, 11, wait((*Server).listOffsets)},
+		{3, 0, 13, wait((*Server).metadata)},
 		{18, 0, 5, now((*Server).apiVersions)},
+		{19, 2, 7, wait((*Server).createTopics)},
+		{20, 1, 6, wait((*Server).deleteTopics)},
+		{21, 0, 2, post((*Server).deleteRecords)},
+		{22, 0, 5, wait((*Server).initProducerID)},
+		{23, 2, 4, now((*Server).offsetForLeaderEpoch)},
+		{32, 1, 4, now((*Server).describeConfigs)},
+		{33, 0, 2, wait((*Server).alterConfigs)},
+		{37, 0, 3, wait((*Server).createPartitions)},
+		{44, 0, 1, wait((*Server).incrementalAlterConfigs)},
+		{60, 0, 2, now((*Server).describeCluster)},
 	}...)
 }

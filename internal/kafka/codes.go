@@ -18,6 +18,7 @@ const (
 	codeRequestTimedOut          int16 = 7
 	codeMessageTooLarge          int16 = 10
 	codeInvalidTopic             int16 = 17
+	codeCoordinatorNotAvailable  int16 = 15
 	codeNotEnoughReplicas        int16 = 19
 	codeInvalidRequiredAcks      int16 = 21
 	codeTopicAuthorizationFailed int16 = 29
@@ -41,6 +42,7 @@ const (
 	codeUnsupportedCompression   int16 = 76
 	codeInvalidRecord            int16 = 87
 	codeUnknownTopicID           int16 = 100
+	codeUnsupportedEndpointType  int16 = 115
 	codeRebootstrapRequired      int16 = 129
 )
 

@@ -83,9 +83,6 @@ func (c *conn) read() error {
 			return nil
 		}
 		r.start()
-		if !c.s.flight.wait(c.ctx) {
-			return nil
-		}
 	}
 }
 

@@ -21,8 +21,9 @@
 // A frame is at most MaxRequestBytes long and its buffer grows with the bytes
 // received, never with the length declared. The shape of a request is checked
 // before it is decoded (shape.go). At most maxPipeline requests of a connection
-// and inFlightBytes of all Produce requests wait for an answer; beyond that,
-// connections are not read. The bytes of Fetch responses come out of one budget.
+// wait for an answer; beyond that it is not read, nor while the broker holds too
+// many bytes that are not durable yet. The bytes of Fetch responses come out of
+// one budget.
 package kafka
 
 import (

@@ -54,3 +54,25 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 func (m *metrics) observe(r *request) {
 	m.latency[r.key].Observe(time.Since(r.arrived).Seconds())
 }
+
+// produced counts the records of a finished Produce request.
+func (m *metrics) produced(p *produce) {
+	n := 0
+	for i := range p.parts {
+		if p.parts[i].code == codeNone {
+			n += int(p.parts[i].count)
+		}
+	}
+	if p.acks == 0 {
+		m.unacknowledged.Add(float64(n))
+	} else {
+		m.recordsProduced.Add(float64(n))
+	}
+}
+
+// fetched counts the records of a Fetch response.
+func (m *metrics) fetched(f *fetchResponse) {
+	if f.size > 0 {
+		m.recordsFetched.Add(float64(f.records()))
+	}
+}

@@ -17,11 +17,9 @@ type request struct {
 	payload      []byte          // what follows the request header
 	ctx          context.Context // ends when the client has gone or the server drains
 
-	conn    *conn
-	api     *api
-	arrived time.Time
-	flight  int // bytes counted in Server.flight
-
+	conn     *conn
+	api      *api
+	arrived  time.Time
 	response response // set before done
 	done     bool     // answered; protected by conn.mu
 }
@@ -45,6 +43,14 @@ type framer interface {
 func (r *request) reply(resp response) {
 	r.response = resp
 	r.conn.answered(r)
+}
+
+// abort closes the connection instead of answering: the protocol has no response
+// for what is wrong.
+func (r *request) abort(err error) {
+	r.conn.logEnd(err)
+	r.conn.close()
+	r.reply(nil)
 }
 
 // start hands the request to its handler.
@@ -144,6 +150,5 @@ func (r *request) finish() {
 	if f, ok := r.response.(framer); ok {
 		f.sent()
 	}
-	r.conn.s.flight.done(r.flight)
 	r.conn.s.metrics.observe(r)
 }

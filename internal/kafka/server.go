@@ -18,8 +18,9 @@ type Server struct {
 	log     *slog.Logger
 	apis    [maxKey + 1]*api // by key; nil where none is served
 	metrics *metrics
-	flight  flight // of all Produce requests
 	fetches budget // of all Fetch responses
+
+	altering sync.Mutex // held over the reading and writing of a topic's configs
 
 	mu        sync.Mutex // protects what follows
 	closed    bool
@@ -43,7 +44,6 @@ func NewServer(cfg Config) *Server {
 		listeners: make(map[net.Listener]struct{}),
 		conns:     make(map[*conn]struct{}),
 	}
-	s.flight.init(inFlightBytes)
 	s.fetches.free.Store(fetchBytes)
 	for _, a := range apis() {
 		s.apis[a.key] = &a

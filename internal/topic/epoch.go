@@ -57,3 +57,14 @@ func (t *Topic) EndOfEpoch(epoch, current int32) (int32, record.Offset) {
 	}
 	return found, end
 }
+
+// EpochAt is the leader epoch in which the record at an offset was written; -1
+// when that is not known.
+func (t *Topic) EpochAt(off record.Offset) int32 {
+	for i := len(t.epochs) - 1; i >= 0; i-- {
+		if t.epochs[i].start <= off {
+			return t.epochs[i].epoch
+		}
+	}
+	return -1
+}

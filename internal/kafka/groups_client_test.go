@@ -1,0 +1,216 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"waybill/internal/vfs"
+)
+
+// groupConsumer is a franz-go consumer that keeps what it saw.
+type groupConsumer struct {
+	t      testing.TB
+	client *kgo.Client
+	stop   context.CancelFunc
+	done   chan struct{}
+
+	mu   sync.Mutex     // guards the rest
+	seen map[string]int // value → how often
+	lost int            // calls that took partitions away
+}
+
+func (n *groupNode) consumer(group string, opts ...kgo.Opt) *groupConsumer {
+	n.t.Helper()
+	c := &groupConsumer{t: n.t, done: make(chan struct{}), seen: make(map[string]int)}
+	gone := func(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if len(partitions) > 0 {
+			c.lost++
+		}
+	}
+	var err error
+	c.client, err = kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(n.addr),
+		kgo.ConsumerGroup(group),
+		kgo.ConsumeTopics("t"),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.HeartbeatInterval(100 * time.Millisecond),
+		kgo.SessionTimeout(6 * time.Second),
+		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
+		kgo.OnPartitionsRevoked(gone),
+		kgo.OnPartitionsLost(gone),
+		kgo.DisableAutoCommit(),
+	}, opts...)...)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	var ctx context.Context
+	ctx, c.stop = context.WithCancel(context.Background())
+	go c.consume(ctx)
+	return c
+}
+
+// consume polls and commits until ctx ends.
+func (c *groupConsumer) consume(ctx context.Context) {
+	defer close(c.done)
+	for {
+		fetches := c.client.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		c.mu.Lock()
+		fetches.EachRecord(func(r *kgo.Record) { c.seen[string(r.Value)]++ })
+		c.mu.Unlock()
+		if err := c.client.CommitUncommittedOffsets(ctx); err != nil && ctx.Err() == nil {
+			c.t.Logf("commit: %v", err) // a rebalance or a restart came between
+		}
+	}
+}
+
+// close ends the consumer; a dynamic one leaves its group.
+func (c *groupConsumer) close() {
+	c.stop()
+	<-c.done
+	c.client.Close()
+}
+
+func (c *groupConsumer) losses() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lost
+}
+
+func (n *groupNode) produce(from, to int) {
+	n.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(n.addr), kgo.DefaultProduceTopic("t"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer client.Close()
+	var records []*kgo.Record
+	for i := from; i < to; i++ {
+		records = append(records, kgo.KeyStringRecord(fmt.Sprint("k", i), fmt.Sprint(i)))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := client.ProduceSync(ctx, records...).FirstErr(); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// awaitAll waits until the consumers together have seen every value from 0 to n-1.
+func awaitAll(t testing.TB, n int, consumers ...*groupConsumer) (most int) {
+	t.Helper()
+	await(t, fmt.Sprintf("%d values are consumed", n), func() bool {
+		all := make(map[string]int)
+		for _, c := range consumers {
+			c.mu.Lock()
+			for v, times := range c.seen {
+				all[v] += times
+				most = max(most, all[v])
+			}
+			c.mu.Unlock()
+		}
+		return len(all) >= n
+	})
+	return most
+}
+
+func TestClientsShareAGroup(t *testing.T) {
+	n := startGroupNode(t, vfs.NewMem(), "")
+	defer n.stop()
+	n.createTopic("t", 6)
+	n.produce(0, 600)
+	a, b, c := n.consumer("g"), n.consumer("g"), n.consumer("g")
+	awaitAll(t, 600, a, b, c)
+	n.awaitGroup("g", "Stable", 3)
+	n.produce(600, 1200)
+	awaitAll(t, 1200, a, b, c)
+	b.close() // leaves: the others take over
+	n.produce(1200, 1800)
+	awaitAll(t, 1800, a, b, c)
+	a.close()
+	c.close()
+	n.awaitGroup("g", "Empty", 0)
+	// Whoever comes next begins where they ended.
+	d := n.consumer("g")
+	defer d.close()
+	n.produce(1800, 1900)
+	await(t, "the last hundred", func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return len(d.seen) >= 100
+	})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.seen) != 100 {
+		t.Fatalf("the next consumer saw %d values, 100 were new", len(d.seen))
+	}
+}
+
+func TestClientsDoNotNoticeARestart(t *testing.T) {
+	fs := vfs.NewMem()
+	n := startGroupNode(t, fs, "")
+	n.createTopic("t", 4)
+	a, b := n.consumer("g"), n.consumer("g")
+	defer a.close()
+	defer b.close()
+	n.produce(0, 400)
+	awaitAll(t, 400, a, b)
+	n.awaitGroup("g", "Stable", 2)
+	await(t, "the losses of the first rebalance", func() bool {
+		_, g := a.client.GroupMetadata()
+		_, h := b.client.GroupMetadata()
+		return g == h && g > 0
+	})
+	lost := a.losses() + b.losses()
+	_, generation := a.client.GroupMetadata()
+	for round := range 3 {
+		n.stop()
+		n = startGroupNode(t, fs, n.addr)
+		n.produce(400*(round+1), 400*(round+2))
+		awaitAll(t, 400*(round+2), a, b)
+	}
+	defer n.stop()
+	if _, now := a.client.GroupMetadata(); now != generation {
+		t.Errorf("generation %d became %d", generation, now)
+	}
+	if now := a.losses() + b.losses(); now != lost {
+		t.Errorf("partitions were taken away %d times", now-lost)
+	}
+}
+
+func TestAStaticClientComesBack(t *testing.T) {
+	n := startGroupNode(t, vfs.NewMem(), "")
+	defer n.stop()
+	n.createTopic("t", 4)
+	a, b := n.consumer("g", kgo.InstanceID("a")), n.consumer("g", kgo.InstanceID("b"))
+	defer b.close()
+	n.produce(0, 400)
+	awaitAll(t, 400, a, b)
+	n.awaitGroup("g", "Stable", 2)
+	old, generation := a.client.GroupMetadata()
+	lost := b.losses()
+	a.close() // keeps its place
+	a = n.consumer("g", kgo.InstanceID("a"))
+	defer a.close()
+	n.produce(400, 800)
+	awaitAll(t, 800, a, b)
+	await(t, "the static member is back", func() bool {
+		id, g := a.client.GroupMetadata()
+		return id != "" && id != old && g == generation
+	})
+	if now := b.losses(); now != lost {
+		t.Errorf("the other lost partitions %d times", now-lost)
+	}
+	topic, _ := n.broker.Topic("t")
+	if code := n.commit("g", old, generation, topic, 1, 8); code != 25 {
+		t.Errorf("the zombie's commit got %d", code)
+	}
+}
