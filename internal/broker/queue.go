@@ -19,10 +19,10 @@ import (
 //
 // # Threads
 //
-// Everything that changes the queue happens on its shard: the group's shard, or the
-// memory group's loop. Others put a command into the inbox, whose lock is a leaf, and post a wake
-// event when it was empty. So a burst of publishes or settles is one event for
-// the shard and needs no allocation of its own.
+// Everything that changes the queue happens on its shard: the group's shard, or
+// the memory group's loop. Others put a command into the inbox, whose lock is a
+// leaf, and post a wake event when it was empty. So a burst of publishes or
+// settles is one event for the shard and needs no allocation of its own.
 type Queue struct {
 	vhost  *vhost
 	spec   catalog.Queue // immutable
@@ -204,7 +204,8 @@ func (q *Queue) purge(ctx context.Context) (int, error) {
 }
 
 // prepareDelete checks the conditions on the shard and returns the number of
-// ready messages. After nil no consumer is admitted, and what is published waits for the queue's end.
+// ready messages. After nil no consumer is admitted, and what is published
+// waits for the queue's end.
 func (q *Queue) prepareDelete(ctx context.Context, ifUnused, ifEmpty bool) (int, error) {
 	if q.group == nil {
 		return 0, nil // offline: nobody can look into it; deleting it is the operator's way out

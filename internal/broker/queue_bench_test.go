@@ -42,8 +42,9 @@ func (w slots) Published(_ uint64, err error) {
 	<-w
 }
 
-// BenchmarkQueue is the whole life of a message of 1 KiB in one queue: published, confirmed,
-// delivered and acknowledged, without the protocol around it.
+// BenchmarkQueue is the whole life of a message of 1 KiB in one queue:
+// published, confirmed, delivered and acknowledged, without the protocol around
+// it.
 func BenchmarkQueue(b *testing.B) {
 	for _, durable := range []bool{true, false} {
 		name := "memory"

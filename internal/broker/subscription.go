@@ -15,8 +15,9 @@ type Delivery = queue.Delivery
 // Sink is where a subscription's messages go. Its methods are called from a
 // shard and must not block.
 type Sink interface {
-	// Take reserves room (prefetch window, output buffer) for one message whose stored form has
-	// size bytes. When it answers false the subscription pauses until Resume.
+	// Take reserves room (prefetch window, output buffer) for one message whose
+	// stored form has size bytes. When it answers false the subscription pauses
+	// until Resume.
 	Take(s *Subscription, size int) bool
 	// Deliver hands over a message for which Take answered true. The Delivery
 	// itself is valid during the call, the bytes that it refers to for longer.
@@ -38,7 +39,8 @@ type SubscribeOptions struct {
 }
 
 // Subscription is a consumer of one queue, and the holder of what it was
-// delivered and has not settled. Its methods are safe for concurrent use and do not wait.
+// delivered and has not settled. Its methods are safe for concurrent use and do
+// not wait.
 type Subscription struct {
 	queue   *Queue
 	sink    Sink
@@ -109,8 +111,9 @@ type getResult struct {
 	err       error
 }
 
-// Get takes one message from the queue of a Pull subscription; ok is false
-// when none is ready. remaining is the number of ready messages after it. Take is not asked.
+// Get takes one message from the queue of a Pull subscription; ok is false when
+// none is ready. remaining is the number of ready messages after it. Take is
+// not asked.
 func (s *Subscription) Get(ctx context.Context) (d *Delivery, remaining int, ok bool, err error) {
 	q := s.queue
 	g := &get{result: make(chan getResult, 1)}
@@ -165,9 +168,9 @@ const (
 // (for Requeue: once the messages are ready again), from a shard.
 //
 // What the subscription does not hold is ignored and counted
-// (waybill_queue_settles_unknown_total): a settle can cross the end of the subscription or of
-// the leader's term. A client's mistake is found by the front end, which knows the
-// delivery tags.
+// (waybill_queue_settles_unknown_total): a settle can cross the end of the
+// subscription or of the leader's term. A client's mistake is found by the
+// front end, which knows the delivery tags.
 func (s *Subscription) Settle(o Outcome, offsets []record.Offset, done func(error)) {
 	s.queue.post(command{kind: cmdSettle, sub: s, outcome: o, offsets: offsets, done: done})
 }

@@ -20,9 +20,9 @@ type expiry struct {
 	has   bool  // it has a TTL
 }
 
-// Run delivers what can be delivered, and then drops what has expired or is
-// too much. now is the time in ms since the Unix epoch. Messages from offset fresh on were
-// applied just now: they are delivered even when their TTL is zero.
+// Run delivers what can be delivered, and then drops what has expired or is too
+// much. now is the time in ms since the Unix epoch. Messages from offset fresh
+// on were applied just now: they are delivered even when their TTL is zero.
 func (l *Leader) Run(now int64, fresh record.Offset) {
 	l.head = head{}
 	l.deliver(now, fresh)

@@ -66,8 +66,8 @@ type Counters struct {
 	Unknown     uint64 // settles of what the subscription did not hold: ignored
 }
 
-// Grave is a message that left the queue without being consumed and has to be dead-lettered
-// before it is settled.
+// Grave is a message that left the queue without being consumed and has to be
+// dead-lettered before it is settled.
 type Grave struct {
 	Offset record.Offset
 	Bytes  int // of its body
@@ -111,8 +111,8 @@ func (l *Leader) Consumers() int { return len(l.consumers.all) }
 func (l *Leader) Counters() Counters { return l.counters }
 
 // Full reports whether a publish must be refused, when waiting messages with
-// that many bytes in their bodies are on their way into the queue. As long as a consumer
-// has room nothing is refused: what is on its way is on its way to it.
+// that many bytes in their bodies are on their way into the queue. As long as a
+// consumer has room nothing is refused: what is on its way is on its way to it.
 func (l *Leader) Full(waiting, bytes int64) bool {
 	c := &l.config
 	if c.Overflow == DropHead || l.consumers.turn() != nil {
@@ -141,7 +141,8 @@ func (l *Leader) Close(s *Sub) {
 // Resume tells that s has room again.
 func (l *Leader) Resume(s *Sub) { l.consumers.resume(s) }
 
-// Pull asks for one message for s, which is answered by the Puller, perhaps in a later Run.
+// Pull asks for one message for s, which is answered by the Puller, perhaps in
+// a later Run.
 func (l *Leader) Pull(s *Sub) error {
 	if l.config.SingleActive {
 		return ErrSingleActive

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"slices"
-	"testing"
 	"time"
 
 	"pgregory.net/rapid"
@@ -17,7 +16,7 @@ const (
 	inReady  where = iota
 	inHand         // unacked by holder
 	inGrave        // handed out to be dead-lettered
-	leaving1       // settled by an entry that is not applied
+	settling       // settled by an entry that is not applied
 	gone           // settled by an applied entry
 )
 
@@ -135,7 +134,7 @@ func (w *world) delivered(s *msub, d *Delivery) {
 	}
 	m.delivered, m.thisTerm = true, true
 	if s.NoAck {
-		m.where, m.reason = leaving1, Accepted
+		m.where, m.reason = settling, Accepted
 		return
 	}
 	m.where, m.holder = inHand, s
@@ -152,12 +151,13 @@ func (w *world) run() {
 	w.leader.Run(w.now, w.fresh)
 	w.fresh = never
 	w.graves = append(w.graves, w.leader.Graves()...)
-	// What Run dropped, the model learns from the leader, and checks that there was cause.
+	// What Run dropped, the model learns from the leader, and checks that there
+	// was cause.
 	for i, m := range w.msgs[:w.machine.Next()] {
 		if m.where != inReady || w.leader.ready.Contains(record.Offset(i)) {
 			continue
 		}
-		m.where, m.reason = leaving1, Overflow
+		m.where, m.reason = settling, Overflow
 		if w.config.DeadLetter {
 			m.where = inGrave
 		}
@@ -269,7 +269,7 @@ func (w *world) build(n int) {
 	}
 	var leaves []record.Offset
 	for i, m := range w.msgs {
-		if m.where == leaving1 && !slices.ContainsFunc(w.leaves, func(o []record.Offset) bool { return slices.Contains(o, record.Offset(i)) }) {
+		if m.where == settling && !slices.ContainsFunc(w.leaves, func(o []record.Offset) bool { return slices.Contains(o, record.Offset(i)) }) {
 			leaves = append(leaves, record.Offset(i))
 		}
 	}
@@ -363,143 +363,5 @@ func (w *world) hold(s *msub) []record.Offset {
 func (w *world) place(offsets []record.Offset, to where, why Reason) {
 	for _, off := range offsets {
 		w.msgs[off].where, w.msgs[off].holder, w.msgs[off].reason = to, nil, why
-	}
-}
-
-func TestQueueAgainstModel(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := &world{t: t, now: 1000, machine: &Machine{}, config: drawConfig(t)}
-		w.ahead = rapid.SampledFrom([]record.Offset{2, 5, ahead}).Draw(t, "ahead")
-		w.lead()
-		t.Repeat(w.actions())
-	})
-}
-
-func drawConfig(t *rapid.T) Config {
-	c := Config{MessageTTL: record.NoTTL, MaxLength: -1, MaxBytes: -1}
-	if rapid.IntRange(0, 3).Draw(t, "queue ttl") == 0 {
-		c.MessageTTL = time.Duration(rapid.IntRange(0, 40).Draw(t, "ttl")) * time.Millisecond
-	}
-	if rapid.IntRange(0, 3).Draw(t, "limited") == 0 {
-		c.MaxLength = int64(rapid.IntRange(0, 10).Draw(t, "max length"))
-	}
-	if rapid.IntRange(0, 3).Draw(t, "limited bytes") == 0 {
-		c.MaxBytes = int64(rapid.IntRange(0, 100).Draw(t, "max bytes"))
-	}
-	c.SingleActive = rapid.IntRange(0, 3).Draw(t, "single active") == 0
-	c.DeadLetter = rapid.IntRange(0, 3).Draw(t, "dead letter") == 0
-	return c
-}
-
-func (w *world) actions() map[string]func(*rapid.T) {
-	t := w.t
-	settle := func(op func(*Sub, []record.Offset), to where, why Reason) func(*rapid.T) {
-		return func(*rapid.T) {
-			s := rapid.SampledFrom(append(w.subs, &msub{w: w})).Draw(t, "sub")
-			offsets := w.hold(s)
-			w.place(offsets, to, why)
-			op(&s.Sub, append(offsets, offsets[0], 1<<40)) // twice, and one that is unknown
-			w.run()
-		}
-	}
-	return map[string]func(*rapid.T){
-		"": func(*rapid.T) { w.check() },
-		"build": func(*rapid.T) {
-			w.build(rapid.IntRange(0, 6).Draw(t, "messages"))
-		},
-		"apply": func(*rapid.T) {
-			if len(w.built) == 0 {
-				t.Skip("nothing is built")
-			}
-			w.apply(true)
-			w.run()
-		},
-		"subscribe": func(*rapid.T) {
-			s := &msub{w: w, window: rapid.IntRange(0, 8).Draw(t, "window")}
-			s.Consumer = s
-			s.NoAck = rapid.IntRange(0, 5).Draw(t, "no ack") == 0
-			s.Priority = rapid.IntRange(0, 2).Draw(t, "priority")
-			s.Exclusive = rapid.IntRange(0, 5).Draw(t, "exclusive") == 0
-			if s.NoAck {
-				s.window = 1
-			}
-			if err := w.leader.Subscribe(&s.Sub); err == nil {
-				w.subs = append(w.subs, s)
-			}
-			w.run()
-		},
-		"pull": func(*rapid.T) {
-			s := &msub{w: w}
-			s.Puller = s
-			if i := slices.IndexFunc(w.subs, func(s *msub) bool { return s.Puller != nil }); i >= 0 {
-				s = w.subs[i]
-			}
-			if err := w.leader.Pull(&s.Sub); err == nil {
-				s.pulls++
-				if !slices.Contains(w.subs, s) {
-					w.subs = append(w.subs, s)
-				}
-			}
-			w.run()
-		},
-		"accept":  settle(func(s *Sub, o []record.Offset) { w.leader.Accept(s, o) }, leaving1, Accepted),
-		"requeue": settle(func(s *Sub, o []record.Offset) { w.leader.Requeue(s, o) }, inReady, 0),
-		"discard": func(*rapid.T) {
-			to := leaving1
-			if w.config.DeadLetter {
-				to = inGrave
-			}
-			settle(func(s *Sub, o []record.Offset) { w.leader.Discard(s, o) }, to, Discarded)(t)
-		},
-		"buried": func(*rapid.T) {
-			if len(w.graves) == 0 {
-				t.Skip("no grave")
-			}
-			g := w.graves[0]
-			w.graves = w.graves[1:]
-			w.place([]record.Offset{g.Offset}, leaving1, g.Reason)
-			w.leader.Buried(g)
-		},
-		"purge": func(*rapid.T) {
-			n := w.leader.Ready()
-			for _, m := range w.msgs[:w.machine.Next()] {
-				if m.where == inReady {
-					m.where, m.reason = leaving1, Purged
-				}
-			}
-			if got := w.leader.Purge(); got != n {
-				t.Fatalf("purged %d of %d", got, n)
-			}
-			w.run()
-		},
-		"resume": func(*rapid.T) {
-			s := w.sub(false)
-			s.window++
-			s.parked = false
-			w.leader.Resume(&s.Sub)
-			w.run()
-		},
-		"cancel": func(*rapid.T) {
-			w.leader.Cancel(&w.sub(false).Sub)
-			w.run()
-		},
-		"close": func(*rapid.T) {
-			s := w.sub(false)
-			w.place(s.holds, inReady, 0)
-			s.holds = nil
-			w.leader.Close(&s.Sub)
-			w.subs = slices.DeleteFunc(w.subs, func(o *msub) bool { return o == s })
-			w.run()
-		},
-		"wait": func(*rapid.T) {
-			w.now += int64(rapid.IntRange(1, 20).Draw(t, "ms"))
-			w.run()
-		},
-		"cool": func(*rapid.T) {
-			w.cold = !w.cold
-			w.run()
-		},
-		"snapshot": func(*rapid.T) { w.snap, w.snapAt = w.machine.Snapshot(nil), len(w.log) },
-		"crash":    func(*rapid.T) { w.crash() },
 	}
 }

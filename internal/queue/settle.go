@@ -55,8 +55,8 @@ func (l *Leader) Purge() int64 {
 	return n
 }
 
-// Graves hands over the messages that are to be dead-lettered, in the order in which they
-// died, and forgets them. Each must come back by Buried.
+// Graves hands over the messages that are to be dead-lettered, in the order in
+// which they died, and forgets them. Each must come back by Buried.
 func (l *Leader) Graves() []Grave {
 	g := l.graves
 	l.graves = nil
