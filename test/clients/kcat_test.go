@@ -53,7 +53,7 @@ func TestKcat(t *testing.T) {
 // kcat runs kcat with that standard input and returns its standard output.
 func kcat(t *testing.T, input string, arguments ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "kcat", arguments...)
 	cmd.Stdin = strings.NewReader(input)
@@ -61,7 +61,7 @@ func kcat(t *testing.T, input string, arguments ...string) string {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("kcat %s: %v\n%s", strings.Join(arguments, " "), err, &stderr)
+		t.Fatalf("kcat %s: %v\n%s", strings.Join(arguments, " "), err, lastBytes(stderr.String(), 2048))
 	}
 	return string(out)
 }
