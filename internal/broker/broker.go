@@ -115,7 +115,7 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 		return nil, fmt.Errorf("broker: waiting for leaders: %w", err)
 	}
 	if cfg.Registerer != nil {
-		cfg.Registerer.MustRegister(newGroupCollector(b))
+		cfg.Registerer.MustRegister(newGroupCollector(b), newQueueCollector(b))
 	}
 	return b, nil
 }

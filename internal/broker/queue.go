@@ -26,7 +26,8 @@ import (
 type Queue struct {
 	vhost  *vhost
 	spec   catalog.Queue // immutable
-	config queue.Config  // immutable
+	args   record.Table  // immutable
+	config queue.Config  // of args
 	group  queueGroup    // immutable; nil when offline
 	// offline is why the queue's log cannot be served; immutable.
 	offline error
@@ -87,20 +88,6 @@ type depth struct {
 	ready, unacked, bytes, consumers atomic.Int64
 }
 
-// QueueDepth is the state of a queue at some moment.
-type QueueDepth struct {
-	Ready     int64 // messages ready for delivery
-	Unacked   int64 // messages delivered and not settled
-	Bytes     int64 // of the bodies of all messages
-	Consumers int64
-}
-
-// Depth returns the state after the last turn of the queue's shard. It does not wait.
-func (q *Queue) Depth() QueueDepth {
-	d := &q.depth
-	return QueueDepth{Ready: d.ready.Load(), Unacked: d.unacked.Load(), Bytes: d.bytes.Load(), Consumers: d.consumers.Load()}
-}
-
 // newQueue makes a queue that the catalog names. It is called on the catalog's
 // shard. A replicated queue whose log cannot be read is offline: every verb
 // answers Unavailable with the reason.
@@ -109,7 +96,7 @@ func newQueue(v *vhost, spec catalog.Queue, args record.Table) *Queue {
 	if err != nil {
 		panic(fmt.Sprintf("broker: arguments of queue '%s' in the catalog: %v", spec.Name, err)) // checked when it was declared
 	}
-	q := &Queue{vhost: v, spec: spec, config: config, fresh: noOffset}
+	q := &Queue{vhost: v, spec: spec, args: args, config: config, fresh: noOffset}
 	q.source.init(q)
 	if !spec.Replicated() {
 		g := newMemoryGroup(q, v.b.cfg.Now)

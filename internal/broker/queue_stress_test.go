@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"waybill/internal/record"
 	"waybill/internal/vfs"
 )
@@ -177,5 +179,37 @@ func TestQueueAnswersEveryoneAtTheEnd(t *testing.T) {
 	n.Close()
 	if err := n.store.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// The depth of the queues can be scraped and listed.
+func TestQueueCollector(t *testing.T) {
+	n := startTestNode(t, vfs.NewMem(), 256<<10)
+	defer n.stop(t)
+	n.declare(t, QueueSpec{Name: "q", Durable: true, Args: record.Table{"x-queue-type": "quorum"}})
+	answers := make(confirms, 1)
+	if err := n.publishValue("q", 1, 100, answers, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-answers; err != nil {
+		t.Fatal(err)
+	}
+	n.declare(t, QueueSpec{Name: "q", Durable: true, Args: record.Table{"x-queue-type": "quorum"}}) // the turn is over
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(newQueueCollector(n.Broker))
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, f := range families {
+		values[f.GetName()] = f.GetMetric()[0].GetGauge().GetValue()
+	}
+	if values["waybill_queue_messages_ready"] != 1 || values["waybill_queue_message_bytes"] != 100 {
+		t.Errorf("scraped %v", values)
+	}
+	list := n.Queues()
+	if len(list) != 1 || list[0].Name != "q" || list[0].Type != "quorum" || list[0].Ready != 1 {
+		t.Errorf("listed %+v", list)
 	}
 }

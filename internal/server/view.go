@@ -17,7 +17,7 @@ func (n *Node) newView() *admin.View {
 		Listeners: []admin.Listener{
 			listenerView("amqp", a.AMQP), listenerView("kafka", a.Kafka), listenerView("http", a.HTTP),
 		},
-		Queues:      func() []admin.Queue { return nil },
+		Queues:      n.queues,
 		Connections: n.connections,
 		Topics:      func() int { return len(n.broker.Topics()) },
 		Alarm:       n.broker.Alarm,
@@ -45,6 +45,23 @@ func (n *Node) connections() []admin.Connection {
 		}
 		if peer, err := netip.ParseAddrPort(c.Peer); err == nil {
 			list[i].PeerHost, list[i].PeerPort = peer.Addr().String(), int(peer.Port())
+		}
+	}
+	return list
+}
+
+func (n *Node) queues() []admin.Queue {
+	all := n.broker.Queues()
+	list := make([]admin.Queue, len(all))
+	for i, q := range all {
+		list[i] = admin.Queue{
+			Name: q.Name, VHost: q.VHost, Type: q.Type,
+			Durable: q.Durable, Exclusive: q.Exclusive, AutoDelete: q.AutoDelete,
+			Arguments: q.Args, State: "running",
+			Ready: int(q.Ready), Unacked: int(q.Unacked), Messages: int(q.Ready + q.Unacked), Consumers: int(q.Consumers),
+		}
+		if q.Offline != nil {
+			list[i].State = "down"
 		}
 	}
 	return list
