@@ -37,14 +37,19 @@ func TestKcat(t *testing.T) {
 				t.Errorf("consumed %d bytes, produced %d; they differ", len(got), lines.Len())
 			}
 
-			batches := storedBatches(t, broker, topic)
-			if len(batches) == 0 {
-				t.Fatal("no batch is stored")
-			}
-			for _, batch := range batches {
+			checked := 0
+			for _, batch := range storedBatches(t, broker, topic) {
+				// A batch of a few records is sent as it is, because compressed it would be longer.
+				if batch.NumRecords < 100 {
+					continue
+				}
+				checked++
 				if stored := int(batch.Attributes & 7); stored != number {
 					t.Errorf("the batch at offset %d is stored with codec %d, want %d", batch.FirstOffset, stored, number)
 				}
+			}
+			if checked == 0 {
+				t.Error("no large batch is stored")
 			}
 		})
 	}
