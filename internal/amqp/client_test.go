@@ -202,7 +202,7 @@ func TestUnsettledComesBack(t *testing.T) {
 			t.Errorf("got %q, redelivered %v", d.Body, d.Redelivered)
 		}
 	}
-	must(t, ch.Recover(true))
+	must(t, ch.Recover(true)) //nolint:staticcheck // deprecated in the client, but old applications call it
 	for i := range 3 {
 		if d := receive(t, ds); string(d.Body) != fmt.Sprint(i) || !d.Redelivered || d.DeliveryTag != uint64(i+4) {
 			t.Errorf("after recover: %q, redelivered %v, tag %d", d.Body, d.Redelivered, d.DeliveryTag)
@@ -217,10 +217,10 @@ func TestConsumerIsToldThatItsQueueIsGone(t *testing.T) {
 	publish(t, ch, queue, amqp091.Publishing{})
 	ds := consume(t, ch, queue)
 	d := receive(t, ds)
-	cancelled := ch.NotifyCancel(make(chan string, 1))
+	canceled := ch.NotifyCancel(make(chan string, 1))
 	_, err := n.channel(t).QueueDelete(queue, false, false, false)
 	must(t, err)
-	receive(t, cancelled)
+	receive(t, canceled)
 	must(t, d.Ack(false)) // still a known tag
 	if _, err := ch.QueueDeclare("", false, true, true, false, nil); err != nil {
 		t.Errorf("the channel does not work any more: %v", err)
@@ -289,6 +289,26 @@ func TestBlocked(t *testing.T) {
 		t.Errorf("got %+v", b)
 	}
 	must(t, receive(t, confirmed))
+}
+
+func TestShutdownWhileBlocked(t *testing.T) {
+	n := startNode(t, nil)
+	conn := n.dial(t)
+	blocked := conn.NotifyBlocked(make(chan amqp091.Blocking, 2))
+	closed := conn.NotifyClose(make(chan *amqp091.Error, 1))
+	ch, err := conn.Channel()
+	must(t, err)
+	queue := durable(t, ch)
+	n.broker.SetAlarm("no disk space")
+	defer n.broker.SetAlarm("")
+	publish(t, ch, queue, amqp091.Publishing{})
+	receive(t, blocked)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	must(t, n.Shutdown(ctx))
+	if e := receive(t, closed); e.Code != 320 {
+		t.Errorf("closed with %v", e)
+	}
 }
 
 func TestShutdownConfirmsFirst(t *testing.T) {

@@ -21,6 +21,7 @@ const (
 // any goroutine.
 func (c *conn) stopWith(code uint16, text string) {
 	if c.stop.CompareAndSwap(nil, &exception{code: code, text: text}) {
+		c.stopOnce.Do(func() { close(c.stopping) })
 		// Wakes the reader. An error means that it is awake.
 		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
 	}
@@ -126,7 +127,7 @@ func (c *conn) awaitCloseOK() {
 // lingerClose closes the socket so that the peer can read what was written
 // last: data that arrives at a closed socket would have the system discard it.
 func lingerClose(nc net.Conn) {
-	defer nc.Close()
+	defer func() { _ = nc.Close() }()
 	half, ok := nc.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		return

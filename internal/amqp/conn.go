@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -62,9 +63,12 @@ type conn struct {
 	nchannels atomic.Int32
 	settling  []*consumer // have settlements in batch
 	pending   *pending
-	unwatch   func() // ends the listening to alarms; nil when there is none
+	unwatch   func() // ends the listening to alarms; nil before the first publication
+	gate      gate   // closed to publications while an alarm is on
 
-	stop atomic.Pointer[exception] // why the server ends the connection
+	stop     atomic.Pointer[exception] // why the server ends the connection
+	stopping chan struct{}             // closed when stop is set for the first time
+	stopOnce sync.Once
 }
 
 // capabilities are what the client said it understands.
@@ -83,6 +87,7 @@ func newConn(s *Server, id uint64, nc net.Conn) *conn {
 		frameMax:  minFrameMax,
 		channels:  map[uint16]*channel{},
 		pending:   newPending(),
+		stopping:  make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
 	c.frames = frameReader{r: bufio.NewReaderSize(c, readBuffer), max: minFrameMax, maxBody: minFrameMax}
@@ -123,7 +128,7 @@ func (c *conn) serve() {
 		if err := c.out.run(c.heartbeat); err != nil {
 			c.log.Info("AMQP client does not read, or is gone", "error", err)
 			c.cancel()
-			c.nc.Close()
+			_ = c.nc.Close()
 		}
 	}()
 	err := c.handshake()
@@ -140,7 +145,10 @@ func (c *conn) serve() {
 // loop handles frames until the connection ends; the error says why.
 func (c *conn) loop() error {
 	for {
-		c.out.waitRoom()
+		if c.out.full() {
+			c.flushSettled()
+			c.out.waitRoom()
+		}
 		h, err := c.frames.next()
 		if err != nil {
 			return err
@@ -302,90 +310,9 @@ func (c *conn) updateSecret(args []byte) error {
 	if err := m.Decode(args); err != nil {
 		return err
 	}
-	if err := c.server.cfg.Auth.Login(c.mechanism, c.user, string(m.NewSecret), c.nc.RemoteAddr()); err != nil {
+	if err := c.server.cfg.Auth.Login(c.mechanism, c.user, m.NewSecret, c.nc.RemoteAddr()); err != nil {
 		return &exception{code: spec.NotAllowed, text: "new secret was refused: " + err.Error(), method: m.ID()}
 	}
 	c.send(&spec.ConnectionUpdateSecretOK{})
 	return nil
-}
-
-// settleLater collects settlements, so that those of many frames reach the
-// broker in one call. They are handed over before the connection waits for its
-// client, and before any method but acks and publications.
-func (c *conn) settleLater(from *consumer, outcome broker.Outcome, offset record.Offset) {
-	if len(from.batch) > 0 && (from.outcome != outcome || len(from.batch) >= maxSettleBatch) {
-		c.flushConsumer(from)
-	}
-	if len(from.batch) == 0 {
-		c.settling = append(c.settling, from)
-		from.outcome = outcome
-	}
-	from.batch = append(from.batch, offset)
-}
-
-const maxSettleBatch = 4096
-
-func (c *conn) flushSettled() {
-	for i, from := range c.settling {
-		c.flushConsumer(from)
-		c.settling[i] = nil
-	}
-	c.settling = c.settling[:0]
-}
-
-func (c *conn) flushConsumer(from *consumer) {
-	if len(from.batch) == 0 {
-		return
-	}
-	offsets := from.batch
-	from.batch = nil
-	var done func(error)
-	if from.outcome != broker.Accept {
-		c.pending.add()
-		done = c.pending.settled
-	}
-	c.handOver(from, from.outcome, offsets, done)
-}
-
-// handOver settles deliveries of a consumer and gives its windows their room
-// back.
-func (c *conn) handOver(from *consumer, outcome broker.Outcome, offsets []record.Offset, done func(error)) {
-	ch := from.ch
-	n := len(offsets) // the broker owns them in a moment
-	ch.mu.Lock()
-	gone := from.queueGone
-	ch.mu.Unlock()
-	if !gone {
-		from.sub.Settle(outcome, offsets, done)
-	} else if done != nil {
-		done(nil)
-	}
-	ch.mu.Lock()
-	resumable := ch.credit(from, n)
-	finished := ch.finished(from)
-	ch.mu.Unlock()
-	resume(resumable)
-	if finished {
-		from.sub.Close()
-	}
-}
-
-// watchAlarm has the client told when publishing is blocked, from its first
-// publication on.
-func (c *conn) watchAlarm() {
-	if c.unwatch != nil {
-		return
-	}
-	c.unwatch = func() {}
-	if !c.can.blocked {
-		return
-	}
-	c.unwatch = c.server.cfg.Broker.OnAlarm(func(reason string) {
-		c.out.append(func(b []byte) []byte {
-			if reason == "" {
-				return appendMethod(b, 0, &spec.ConnectionUnblocked{})
-			}
-			return appendMethod(b, 0, &spec.ConnectionBlocked{Reason: cut(reason, 255)})
-		})
-	})
 }

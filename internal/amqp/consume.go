@@ -95,7 +95,7 @@ func (ch *channel) cancel(m *spec.BasicCancel) error {
 	return ch.reply(m.NoWait, &spec.BasicCancelOK{ConsumerTag: m.ConsumerTag})
 }
 
-// finished reports whether c, cancelled by the client, has nothing left to
+// finished reports whether c, canceled by the client, has nothing left to
 // settle; its subscription is to be closed then. Under mu.
 func (ch *channel) finished(c *consumer) bool {
 	if !c.ended || c.held > 0 || c.queueGone {

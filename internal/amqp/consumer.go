@@ -24,7 +24,7 @@ type consumer struct {
 	held      int  // deliveries that fill the window: unsettled, or on their way
 	taken     int  // bytes reserved in the output for deliveries on their way
 	full      bool // paused because a window was full
-	ended     bool // cancelled by the client
+	ended     bool // canceled by the client
 	queueGone bool // ended by the broker; there is nothing left to settle
 
 	starved bool // paused for want of output room; guarded by output.mu
@@ -78,12 +78,11 @@ func (c *consumer) Deliver(_ *broker.Subscription, d *broker.Delivery) {
 	out := ch.conn.out
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	n := min(c.taken, c.room(d.Message.EncodedLen()))
-	c.taken -= n
 	if ch.closed {
-		out.release(n)
 		return // the subscription's end puts the message back
 	}
+	n := min(c.taken, c.room(d.Message.EncodedLen()))
+	c.taken -= n
 	m := spec.BasicDeliver{
 		ConsumerTag: c.tag,
 		DeliveryTag: ch.track(c, d.Offset),
@@ -104,11 +103,17 @@ func (c *consumer) Deliver(_ *broker.Subscription, d *broker.Delivery) {
 func (c *consumer) Canceled(_ *broker.Subscription) {
 	ch := c.ch
 	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	c.queueGone = true
 	taken := c.taken
 	c.taken = 0
+	c.gone()
+	ch.mu.Unlock()
 	ch.conn.out.release(taken)
+}
+
+// gone notes that the queue is gone, and tells the client. Under ch.mu.
+func (c *consumer) gone() {
+	ch := c.ch
+	c.queueGone = true
 	if ch.closed {
 		return
 	}

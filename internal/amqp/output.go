@@ -73,12 +73,12 @@ func (o *output) unlock() {
 }
 
 // reserve takes n bytes for a delivery of c. When there is no room it answers
-// false, and c is resumed once there is. One message may exceed the limit when it has
-// the output for itself.
+// false, and c is resumed once there is. One message of any size may exceed
+// the limit when less than half of it is used, so that large ones get their turn.
 func (o *output) reserve(c *consumer, n int) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if used := o.used(); used > 0 && used+n > o.limit && !o.failed {
+	if used := o.used(); used > o.limit/2 && used+n > o.limit && !o.failed {
 		if !c.starved {
 			c.starved = true
 			o.starved = append(o.starved, c)
@@ -118,15 +118,16 @@ func resume(cs []*consumer) {
 	}
 }
 
-// waitRoom returns when less than the limit is queued, or the writer is gone.
+// full reports whether the limit is reached: the reader is to wait.
+func (o *output) full() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.used() > o.limit && !o.failed
+}
+
+// waitRoom returns when the output is not full, or the writer is gone.
 func (o *output) waitRoom() {
-	for {
-		o.mu.Lock()
-		full := o.used() > o.limit && !o.failed
-		o.mu.Unlock()
-		if !full {
-			return
-		}
+	for o.full() {
 		select {
 		case <-o.roomy:
 		case <-o.stopped:

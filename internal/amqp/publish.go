@@ -204,8 +204,10 @@ func (ch *channel) complete() error {
 	record.FinishMessage(in.stored)
 	in.pub.Stored = in.stored
 	ch.conn.metrics.published(len(in.stored))
-	ch.conn.watchAlarm()
 	defer in.reset()
+	if err := ch.conn.mayPublish(); err != nil {
+		return err
+	}
 	if ch.tx != nil {
 		return ch.tx.publish(in)
 	}
@@ -262,6 +264,7 @@ func (ch *channel) waitConfirms() {
 		if !full {
 			return
 		}
+		ch.conn.flushSettled()
 		select {
 		case <-ch.told:
 		case <-ch.conn.out.stopped:

@@ -4,70 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"waybill/internal/amqp/spec"
-	"waybill/internal/broker"
 	"waybill/internal/record"
 )
-
-// Authenticator checks logins. The error is shown to the client.
-type Authenticator interface {
-	Login(mechanism, user, password string, peer net.Addr) error
-}
-
-// Config configures a Server. The zero value of an optional field means its
-// default.
-type Config struct {
-	Broker     *broker.Broker
-	Auth       Authenticator
-	Logger     *slog.Logger          // default slog.Default
-	Registerer prometheus.Registerer // nil: no metrics are registered
-
-	Version     string // Waybill's own, told to clients
-	ClusterName string // told to clients, "waybill"
-
-	MaxConnections           int           // that are open at a time, 0 for no limit
-	MaxConnectionsPerAddress int           // the same from one IP address
-	MaxConnectionsPerUser    int           // the same of one user
-	MaxChannels              int           // per connection, 2047
-	MaxFrame                 int           // bytes, 131072
-	MaxMessage               int           // bytes of a body, 16 MiB
-	MaxTransaction           int           // bytes that a channel's transaction may publish, 64 MiB
-	Heartbeat                time.Duration // suggested to clients, 60 s
-	HandshakeTimeout         time.Duration // from the first byte to connection.open, 10 s
-	WriteTimeout             time.Duration // for 128 KiB; a client that reads slower is cut off; 60 s
-	OutputLimit              int           // bytes that wait for one client to read them, 1 MiB
-}
-
-func (c *Config) setDefaults() {
-	orElse(&c.MaxChannels, 2047)
-	orElse(&c.MaxFrame, 128<<10)
-	orElse(&c.MaxMessage, 16<<20)
-	orElse(&c.MaxTransaction, 64<<20)
-	orElse(&c.Heartbeat, 60*time.Second)
-	orElse(&c.HandshakeTimeout, 10*time.Second)
-	orElse(&c.WriteTimeout, 60*time.Second)
-	orElse(&c.OutputLimit, 1<<20)
-	orElse(&c.Version, "dev")
-	orElse(&c.ClusterName, "waybill")
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
-}
-
-func orElse[T comparable](value *T, def T) {
-	var zero T
-	if *value == zero {
-		*value = def
-	}
-}
 
 // ErrServerClosed is returned by Serve after Shutdown.
 var ErrServerClosed = errors.New("amqp: server closed")
@@ -103,7 +46,7 @@ func NewServer(cfg Config) *Server {
 // Serve accepts connections until Shutdown, and returns ErrServerClosed then, or the
 // listener's error. It closes the listener.
 func (s *Server) Serve(l net.Listener) error {
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -111,30 +54,31 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 	s.listeners[l] = struct{}{}
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.listeners, l)
+	}()
 	for {
 		nc, err := l.Accept()
-		if err != nil {
-			s.mu.Lock()
-			delete(s.listeners, l)
-			closed := s.closed
-			s.mu.Unlock()
-			if closed {
-				return ErrServerClosed
-			}
-			if isTemporary(err) { // out of file descriptors, say: others may give theirs back
-				s.cfg.Logger.Warn("cannot accept AMQP connections for a moment", "error", err)
-				if !s.pause(100 * time.Millisecond) {
-					return ErrServerClosed
-				}
-				s.mu.Lock()
-				s.listeners[l] = struct{}{}
-				s.mu.Unlock()
-				continue
-			}
+		switch {
+		case err == nil:
+			s.start(nc)
+		case s.isClosed():
+			return ErrServerClosed
+		case isTemporary(err): // out of file descriptors, say: others may give theirs back
+			s.cfg.Logger.Warn("cannot accept AMQP connections for a moment", "error", err)
+			s.pause(100 * time.Millisecond)
+		default:
 			return fmt.Errorf("amqp: %w", err)
 		}
-		s.start(nc)
 	}
+}
+
+func (s *Server) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
 }
 
 func isTemporary(err error) bool {
@@ -142,15 +86,13 @@ func isTemporary(err error) bool {
 	return errors.As(err, &t) && t.Temporary()
 }
 
-// pause waits for d, and reports false when the server was dropped meanwhile.
-func (s *Server) pause(d time.Duration) bool {
+// pause waits for d, or until connections are dropped.
+func (s *Server) pause(d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return true
 	case <-s.ctx.Done():
-		return false
 	}
 }
 
@@ -158,7 +100,7 @@ func (s *Server) start(nc net.Conn) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		nc.Close()
+		_ = nc.Close()
 		return
 	}
 	s.lastID++
@@ -225,7 +167,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
 	for l := range s.listeners {
-		l.Close()
+		_ = l.Close()
 	}
 	for _, c := range s.conns {
 		c.stopWith(spec.ConnectionForced, "the broker is shutting down")
@@ -245,80 +187,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.drop()
 	s.mu.Lock()
 	for _, c := range s.conns {
-		c.nc.Close()
+		_ = c.nc.Close()
 	}
 	s.mu.Unlock()
 	return ctx.Err()
-}
-
-// Connection describes one connection.
-type Connection struct {
-	ID        uint64
-	Peer      string // address
-	User      string
-	VHost     string
-	Mechanism string
-	Since     time.Time
-	Channels  int
-	FrameMax  int
-	Heartbeat time.Duration
-	Client    record.Table // client-properties, as it told them
-}
-
-// Connections lists the open connections by their ids.
-func (s *Server) Connections() []Connection {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	list := make([]Connection, 0, len(s.conns))
-	for _, c := range s.conns {
-		if !c.opened.Load() {
-			continue
-		}
-		list = append(list, Connection{
-			ID: c.id, Peer: c.nc.RemoteAddr().String(), User: c.user, VHost: c.vhost,
-			Mechanism: c.mechanism, Since: c.since, Channels: int(c.nchannels.Load()),
-			FrameMax: c.frameMax, Heartbeat: c.idle / 2, Client: c.client,
-		})
-	}
-	slices.SortFunc(list, func(a, b Connection) int { return int(int64(a.ID) - int64(b.ID)) })
-	return list
-}
-
-// CloseConnection ends a connection with code 320 and the reason given; it
-// reports whether there is one of that id.
-func (s *Server) CloseConnection(id uint64, reason string) bool {
-	s.mu.Lock()
-	c, ok := s.conns[id]
-	s.mu.Unlock()
-	if ok {
-		c.stopWith(spec.ConnectionForced, reason)
-	}
-	return ok
-}
-
-// servedVersion is the RabbitMQ release whose behaviour is served. Clients
-// compare it to decide what they can expect.
-const servedVersion = "4.3.0"
-
-func serverProperties(cfg *Config) record.Table {
-	return record.Table{
-		"capabilities": record.Table{
-			"publisher_confirms":           true,
-			"exchange_exchange_bindings":   true,
-			"basic.nack":                   true,
-			"consumer_cancel_notify":       true,
-			"connection.blocked":           true,
-			"consumer_priorities":          true,
-			"authentication_failure_close": true,
-			"per_consumer_qos":             true,
-		},
-		"product":         "RabbitMQ",
-		"version":         servedVersion,
-		"platform":        "Go",
-		"cluster_name":    cfg.ClusterName,
-		"copyright":       "The Waybill authors",
-		"information":     "Waybill speaks as RabbitMQ " + servedVersion + "; Apache-2.0",
-		"waybill":         "Waybill",
-		"waybill_version": cfg.Version,
-	}
 }
