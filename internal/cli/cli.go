@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"waybill/internal/server"
 )
 
 // Exit codes of the process.
@@ -24,6 +26,15 @@ const (
 
 // errUsage marks a command line that is wrong.
 var errUsage = errors.New("usage")
+
+func usageError(cmd *cobra.Command, err error) error {
+	return fmt.Errorf("%w: %w (see %s --help)", errUsage, err, cmd.CommandPath())
+}
+
+// isUsage reports whether the user typed, or configured, what cannot be.
+func isUsage(err error) bool {
+	return errors.Is(err, errUsage) || errors.Is(err, server.ErrConfig)
+}
 
 // Main runs the command line and returns the exit code. SIGINT and SIGTERM end a
 // running command in order; a second one ends the process at once.
@@ -42,16 +53,14 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	switch {
-	case err == nil:
+	if err == nil {
 		return exitOK
-	case isUsage(err):
-		fmt.Fprintf(stderr, "waybill: %v\n", err)
-		return exitUsage
-	default:
-		fmt.Fprintf(stderr, "waybill: %v\n", err)
-		return exitFailure
 	}
+	root.PrintErrln("waybill:", err)
+	if isUsage(err) {
+		return exitUsage
+	}
+	return exitFailure
 }
 
 func newRoot() *cobra.Command {
@@ -62,14 +71,18 @@ func newRoot() *cobra.Command {
 one replicated log. An acknowledgement means that the message is on the disk.`,
 		SilenceUsage:  true, // an error is one line, not a page
 		SilenceErrors: true, // Run prints it
-		Args:          cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return cmd.Help()
-		},
+		Args:          noArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w: %w (see %s --help)", errUsage, err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(usageError)
 	root.AddCommand(newServe(), newVersion(), newHashPassword(), newDebug())
 	return root
+}
+
+// noArgs refuses what was typed too much, an unknown command included.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(cmd, args); err != nil {
+		return usageError(cmd, err)
+	}
+	return nil
 }

@@ -22,7 +22,7 @@ hash under which the configuration keeps it:
   [users.alice]
   password-hash = "$pbkdf2-sha256$..."`,
 		Example: `  printf %s "$PASSWORD" | waybill hash-password`,
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 			if err != nil && !errors.Is(err, io.EOF) {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -11,10 +10,6 @@ import (
 
 	"waybill/internal/server"
 )
-
-func isUsage(err error) bool {
-	return errors.Is(err, errUsage) || errors.Is(err, server.ErrConfig) || strings.HasPrefix(err.Error(), "unknown command")
-}
 
 func newServe() *cobra.Command {
 	var file string
@@ -33,7 +28,7 @@ WAYBILL_KAFKA_NUM_PARTITIONS). docs/configuration.md lists all settings.`,
 		Example: `  waybill serve
   waybill serve --data-dir /var/lib/waybill --amqp :5672
   waybill serve --config waybill.toml`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, warnings, err := server.Load(server.Sources{File: file, Env: os.Environ(), Flags: given})
 			if err != nil {
@@ -95,7 +90,7 @@ func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), "waybill", server.Version)
 			return err

@@ -74,7 +74,7 @@ func parseFile(data []byte) ([]setting, error) {
 }
 
 // flatten appends the leaves of a tree of tables. An empty table is a leaf,
-// so that a misspelt one does not go unseen.
+// so that a mistyped one does not go unseen.
 func flatten(to []setting, path []string, tree map[string]any) []setting {
 	for key, v := range tree {
 		path := append(path[:len(path):len(path)], key)

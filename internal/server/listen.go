@@ -62,7 +62,7 @@ func (n *Node) serveClients() error {
 		return err
 	}
 	if n.listeners.kafka, err = listen("Kafka", "kafka", n.cfg.Kafka.Listen); err != nil {
-		n.listeners.amqp.Close() // it has served nobody
+		_ = n.listeners.amqp.Close() // it has served nobody
 		return err
 	}
 	n.amqp = amqp.NewServer(n.amqpConfig())

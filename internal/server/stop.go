@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 )
@@ -13,7 +12,7 @@ func (n *Node) Stop(ctx context.Context) error {
 	n.stopping.Store(true)
 	clients, cancel := context.WithTimeout(ctx, n.cfg.ShutdownTimeout)
 	defer cancel()
-	errs := n.stopClients(clients)
+	n.stopClients(clients)
 
 	if n.watching != nil {
 		n.watching()
@@ -24,9 +23,10 @@ func (n *Node) Stop(ctx context.Context) error {
 	if host := n.host.Load(); host != nil {
 		host.Close()
 	}
+	var failure error
 	if n.store != nil {
 		if err := n.store.Close(); err != nil {
-			errs = append(errs, fmt.Errorf("data directory %s: %w", n.dir, err))
+			failure = fmt.Errorf("data directory %s: %w", n.dir, err)
 		}
 	}
 	if n.admin != nil {
@@ -35,12 +35,12 @@ func (n *Node) Stop(ctx context.Context) error {
 		}
 	}
 	n.serving.Wait()
-	return errors.Join(errs...)
+	return failure
 }
 
 // stopClients stops the servers of both protocols side by side. That clients
 // were cut off after the time they had is told in the log; it is no failure.
-func (n *Node) stopClients(ctx context.Context) []error {
+func (n *Node) stopClients(ctx context.Context) {
 	var both sync.WaitGroup
 	stop := func(name string, shutdown func(context.Context) error) {
 		both.Go(func() {
@@ -56,5 +56,4 @@ func (n *Node) stopClients(ctx context.Context) []error {
 		stop("kafka", n.kafka.Shutdown)
 	}
 	both.Wait()
-	return nil
 }

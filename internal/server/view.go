@@ -57,7 +57,7 @@ func (n *Node) queues() []admin.Queue {
 		list[i] = admin.Queue{
 			Name: q.Name, VHost: q.VHost, Type: q.Type,
 			Durable: q.Durable, Exclusive: q.Exclusive, AutoDelete: q.AutoDelete,
-			Arguments: q.Args, State: "running",
+			Arguments: orNone(q.Args), State: "running",
 			Ready: int(q.Ready), Unacked: int(q.Unacked), Messages: int(q.Ready + q.Unacked), Consumers: int(q.Consumers),
 		}
 		if q.Offline != nil {
@@ -65,4 +65,12 @@ func (n *Node) queues() []admin.Queue {
 		}
 	}
 	return list
+}
+
+// orNone makes an empty table of a nil one, which JSON would show as null.
+func orNone(args map[string]any) map[string]any {
+	if args == nil {
+		return map[string]any{}
+	}
+	return args
 }
