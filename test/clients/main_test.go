@@ -12,11 +12,11 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(brokertest.Main(m)) }
 
-// startBroker starts a broker that ends with the test. Other brokers, which these suites can be
-// checked against, take longer to start than Waybill.
-func startBroker(t *testing.T) *brokertest.Broker {
+// startBroker starts a broker, with more environment, that ends with the test. Other brokers, which
+// these suites can be checked against, take longer to start than Waybill.
+func startBroker(t *testing.T, env ...string) *brokertest.Broker {
 	t.Helper()
-	return brokertest.Start(t, brokertest.Options{Ready: time.Minute})
+	return brokertest.Start(t, brokertest.Options{Ready: time.Minute, Env: env})
 }
 
 // amqpURL is the address of a broker in the form AMQP clients take. The vhost "/" is spelled out:
