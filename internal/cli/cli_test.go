@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ func run(t *testing.T, stdin string, args ...string) (code int, stdout, stderr s
 	t.Helper()
 	var out, errs bytes.Buffer
 	code = Run(t.Context(), args, strings.NewReader(stdin), &out, &errs)
-	return code, out.String(), errs.String()
+	return code, out.buf.String(), errs.String()
 }
 
 func TestExitCodes(t *testing.T) {
@@ -78,13 +79,14 @@ func TestHashPassword(t *testing.T) {
 
 // firstWrite is a buffer that tells when it was first written to.
 type firstWrite struct {
-	bytes.Buffer
+	buf     bytes.Buffer
 	written chan struct{}
+	once    sync.Once
 }
 
-func (s *firstWrite) Write(p []byte) (int, error) {
-	defer close(s.written)
-	return s.Buffer.Write(p)
+func (f *firstWrite) Write(p []byte) (int, error) {
+	defer f.once.Do(func() { close(f.written) })
+	return f.buf.Write(p)
 }
 
 // TestServe runs the command with flags over environment over file, stops it, and reads
@@ -110,14 +112,16 @@ func TestServe(t *testing.T) {
 	select {
 	case <-out.written:
 	case <-time.After(20 * time.Second):
-		t.Fatal("it did not start")
+		stop(errors.New("too late"))
+		<-code
+		t.Fatalf("it did not start:\n%s", log.String())
 	}
 	stop(errors.New("the test has seen enough"))
 	if c := <-code; c != exitOK {
 		t.Fatalf("code %d\n%s", c, log.String())
 	}
-	if !strings.Contains(out.String(), data) || !strings.Contains(log.String(), `"msg":"stopped"`) {
-		t.Errorf("%s\n%s", out.String(), log.String())
+	if !strings.Contains(out.buf.String(), data) || !strings.Contains(log.String(), `"msg":"stopped"`) {
+		t.Errorf("%s\n%s", out.buf.String(), log.String())
 	}
 	for kind, pattern := range map[string]string{"wal": "wal/*.wal", "checkpoint": "checkpoint/*"} {
 		files, err := filepath.Glob(filepath.Join(data, pattern))

@@ -71,7 +71,7 @@ func (n *Node) banner() string {
 	}
 	fmt.Fprintf(&b, "Waybill %s is ready after %v. It listens on\n", Version, time.Since(n.started).Round(time.Millisecond))
 	login := ""
-	if n.cfg.Guest {
+	if n.cfg.Guest && isLoopback(a.AMQP) {
 		login = "guest:guest@"
 	}
 	line("AMQP", "amqp://%s%s", login, a.AMQP)
@@ -96,8 +96,13 @@ func (n *Node) warnOfOpenDoors() {
 		{"Kafka", a.Kafka, "whoever reaches it can read and write all topics: Kafka clients do not log in"},
 		{"HTTP", a.HTTP, "whoever reaches it can read the metrics, and passwords cross the network in clear text"},
 	} {
-		if t, ok := door.addr.(*net.TCPAddr); ok && !t.IP.IsLoopback() {
+		if !isLoopback(door.addr) {
 			n.log.Warn("a listener is open to other machines", "protocol", door.name, "addr", door.addr, "risk", door.risk)
 		}
 	}
+}
+
+func isLoopback(addr net.Addr) bool {
+	t, ok := addr.(*net.TCPAddr)
+	return ok && t.IP.IsLoopback()
 }
