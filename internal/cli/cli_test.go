@@ -19,7 +19,7 @@ func run(t *testing.T, stdin string, args ...string) (code int, stdout, stderr s
 	t.Helper()
 	var out, errs bytes.Buffer
 	code = Run(t.Context(), args, strings.NewReader(stdin), &out, &errs)
-	return code, out.buf.String(), errs.String()
+	return code, out.String(), errs.String()
 }
 
 func TestExitCodes(t *testing.T) {
