@@ -38,7 +38,8 @@ func (p *Partition) Read(off record.Offset, maxBytes int) (ReadResult, error) {
 	if off == high {
 		return r, nil
 	}
-	entries, err := p.group.Log().ReadFrom(off, high, maxBytes, true)
+	// The log counts what entries have around their batches; fit cuts exactly.
+	entries, err := p.group.Log().ReadFrom(off, high, maxBytes+maxBytes/8+1<<10, true)
 	if err != nil {
 		return r, p.readError(off, err)
 	}

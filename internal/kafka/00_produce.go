@@ -43,6 +43,7 @@ func serveProduce(s *Server, r *request) {
 		r.abort(err)
 		return
 	}
+	r.payload = nil // only the batches are needed on
 	p.left.Store(int32(len(p.parts)) + 1)
 	first := 0
 	for i := range p.topics {
@@ -163,7 +164,7 @@ func (p *produce) decodeTopic(d *decoder, version int16, flexible bool) {
 	if version >= 13 {
 		copy(t.id[:], d.take(16))
 	} else {
-		t.name, _ = d.nullableString(flexible)
+		t.name = d.string(flexible)
 	}
 	t.n = d.array(flexible)
 	if len(p.parts)+t.n > maxElements {

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -9,8 +10,9 @@ import (
 	"waybill/internal/record"
 )
 
-// leastFetch is what a Fetch may return however many others wait for theirs.
-const leastFetch = 1 << 20
+// budgetPause is how long a Fetch waits before it looks again when the budget
+// of all responses is spent.
+const budgetPause = 100 * time.Millisecond
 
 // serveFetch waits for records on a goroutine of its own.
 func serveFetch(s *Server, r *request) {
@@ -33,29 +35,37 @@ func (s *Server) fetch(r *request, in *kmsg.FetchRequest) framer {
 	deadline := r.arrived.Add(time.Duration(in.MaxWaitMillis) * time.Millisecond)
 	var news chan struct{} // made for the first wait
 	for {
-		f.read(in, maxBytes)
+		spent := !f.read(in, maxBytes)
 		wait := time.Until(deadline)
-		if f.failed || f.size >= int(in.MinBytes) || wait <= 0 || f.partitions() == 0 {
+		if f.failed || f.size >= int(in.MinBytes) && !spent || wait <= 0 || f.partitions() == 0 {
 			return f
+		}
+		if spent {
+			wait = min(wait, budgetPause)
 		}
 		if news == nil {
 			news = make(chan struct{}, 1)
 		}
-		f.watch(news)
-		timer := time.NewTimer(wait)
-		var ended bool
-		select {
-		case <-news:
-		case <-timer.C:
-		case <-r.ctx.Done():
-			ended = true
-		}
-		timer.Stop()
-		f.unwatch(news)
-		if ended {
+		if !f.wait(r.ctx, news, wait) {
 			return f
 		}
 	}
+}
+
+// wait returns when there is news or time is up; false: the client has gone, or
+// the server drains.
+func (f *fetchResponse) wait(ctx context.Context, news chan struct{}, d time.Duration) bool {
+	f.watch(news)
+	defer f.unwatch(news)
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-news:
+	case <-timer.C:
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }
 
 // checkSession refuses to go on with a session: none was ever opened.
@@ -100,11 +110,11 @@ func (f *fetchResponse) partitions() int {
 	return n
 }
 
-// read fills the response anew.
-func (f *fetchResponse) read(in *kmsg.FetchRequest, maxBytes int) {
+// read fills the response anew; false: the budget is spent, nothing was read.
+func (f *fetchResponse) read(in *kmsg.FetchRequest, maxBytes int) bool {
 	f.sent() // what an earlier round took
-	f.granted = f.s.fetches.take(maxBytes, min(maxBytes, leastFetch))
-	room := f.granted
+	f.granted = f.s.fetches.take(maxBytes)
+	room, spent := f.granted, f.granted == 0 && maxBytes > 0
 	f.topics, f.size, f.failed = f.topics[:0], 0, false
 	for i := range in.Topics {
 		t := &in.Topics[i]
@@ -114,17 +124,17 @@ func (f *fetchResponse) read(in *kmsg.FetchRequest, maxBytes int) {
 			part := fetchPart{number: t.Partitions[j].Partition, code: code}
 			part.result = broker.ReadResult{HighWatermark: -1, LastStable: -1, LogStart: -1}
 			if code == codeNone {
-				f.readPart(&part, topic, &t.Partitions[j], room-f.size)
+				f.readPart(&part, topic, &t.Partitions[j], room-f.size, spent)
 			}
 			f.failed = f.failed || part.code != codeNone
 			out.parts = append(out.parts, part)
 		}
 		f.topics = append(f.topics, out)
 	}
-	if f.granted > f.size { // a single batch may be larger than what was granted
-		f.s.fetches.give(f.granted - f.size)
-	}
-	f.granted = min(f.granted, f.size)
+	// A single batch may be larger than what was granted, so this may take more.
+	f.s.fetches.give(f.granted - f.size)
+	f.granted = f.size
+	return !spent
 }
 
 // fetchSource finds a topic by its name or, from version 13 on, by its id.
@@ -143,7 +153,7 @@ func (s *Server) fetchSource(version int16, t *kmsg.FetchRequestTopic) (*broker.
 
 // readPart reads one partition into what room is left. The first partition that
 // has anything gives at least one batch, so that a consumer gets on.
-func (f *fetchResponse) readPart(part *fetchPart, topic *broker.Topic, in *kmsg.FetchRequestTopicPartition, room int) {
+func (f *fetchResponse) readPart(part *fetchPart, topic *broker.Topic, in *kmsg.FetchRequestTopicPartition, room int, spent bool) {
 	if in.Partition < 0 || int(in.Partition) >= len(topic.Partitions) {
 		part.code = codeUnknownTopicOrPartition
 		return
@@ -153,6 +163,11 @@ func (f *fetchResponse) readPart(part *fetchPart, topic *broker.Topic, in *kmsg.
 		return
 	}
 	part.partition = p
+	if spent {
+		part.result.LogStart, part.result.HighWatermark = p.Offsets()
+		part.result.LastStable = part.result.HighWatermark
+		return
+	}
 	limit := max(0, min(int(in.PartitionMaxBytes), room))
 	result, err := p.Read(record.Offset(in.FetchOffset), limit)
 	if err != nil {

@@ -1,20 +1,38 @@
 package kafka
 
-import "sync/atomic"
+import (
+	"runtime/debug"
+	"sync/atomic"
+)
 
-// fetchBytes of Fetch responses may wait to be sent.
-const fetchBytes = 512 << 20
-
-// budget is a number of bytes that many share. It is never waited for: who
-// comes when little is left gets little.
+// budget is a number of bytes that all Fetch responses share, from their
+// reading until they are sent. It is never waited for: who comes when little
+// is left gets little, or nothing for now.
 type budget struct{ free atomic.Int64 }
 
-// take grants up to want bytes: never more than a quarter of what is free, and
-// never less than least.
-func (b *budget) take(want, least int) int {
-	n := max(min(int64(want), b.free.Load()/4), int64(least))
-	b.free.Add(-n)
-	return int(n)
+// fetchBytes is the size of the budget: a quarter of a gigabyte, or an eighth of
+// GOMEMLIMIT when that is less.
+func fetchBytes() int64 {
+	const standard, floor = 256 << 20, 8 << 20
+	return max(floor, min(standard, debug.SetMemoryLimit(-1)/8))
+}
+
+// leastGrant is the smallest share that is worth a response.
+const leastGrant = 1 << 20
+
+// take grants up to want bytes: no more than a quarter of what is free, unless
+// that is very little; 0 when there is nothing to grant.
+func (b *budget) take(want int) int {
+	for {
+		free := b.free.Load()
+		n := min(int64(want), max(free/4, leastGrant))
+		if n > free {
+			return 0
+		}
+		if b.free.CompareAndSwap(free, free-n) {
+			return int(n)
+		}
+	}
 }
 
 func (b *budget) give(n int) { b.free.Add(int64(n)) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -284,23 +285,33 @@ func TestOffsetsByTimeAndDeletedRecords(t *testing.T) {
 func TestAutoCreationCanBeTurnedOff(t *testing.T) {
 	n := startGroupNode(t, vfs.NewMem(), "")
 	defer n.stop()
-	ask1 := func() int16 {
+	settings := DefaultSettings()
+	settings.AutoCreateTopics = false
+	_, other := newTestServer(t, Config{Broker: n.broker, Settings: settings})
+	off := dial(t, other)
+	defer off.Close()
+	for _, step := range []struct {
+		conn net.Conn
+		may  bool
+		want int16
+	}{
+		{off, true, codeUnknownTopicOrPartition},
+		{n.conn, false, codeUnknownTopicOrPartition},
+		{n.conn, true, codeLeaderNotAvailable},
+		{n.conn, true, codeNone},
+		{off, true, codeNone},
+	} {
 		req := kmsg.NewPtrMetadataRequest()
 		topic := kmsg.NewMetadataRequestTopic()
 		topic.Topic = kmsg.StringPtr("fresh")
 		req.Topics = append(req.Topics, topic)
-		req.AllowAutoTopicCreation = true
-		return ask[*kmsg.MetadataResponse](n, req, 8).Topics[0].ErrorCode
-	}
-	n.server.cfg.AutoCreateTopics = false
-	if code := ask1(); code != codeUnknownTopicOrPartition {
-		t.Errorf("turned off: error %d", code)
-	}
-	n.server.cfg.AutoCreateTopics = true
-	if code := ask1(); code != codeLeaderNotAvailable {
-		t.Errorf("the first request: error %d", code)
-	}
-	if code := ask1(); code != codeNone {
-		t.Errorf("the second request: error %d", code)
+		req.AllowAutoTopicCreation, req.Version = step.may, 8
+		send(t, step.conn, frameOf(req, 1))
+		resp := kmsg.NewPtrMetadataResponse()
+		resp.Version = 8
+		receive(t, step.conn, resp)
+		if got := resp.Topics[0].ErrorCode; got != step.want {
+			t.Errorf("%+v: error %d", step, got)
+		}
 	}
 }

@@ -15,12 +15,9 @@ import (
 const (
 	// maxPipeline is how many requests of a connection may wait for their
 	// answers; then it is not read.
-	maxPipeline = 256
-	// firstRequest is the time in which a new connection has to send its first request.
+	maxPipeline  = 256
 	firstRequest = 10 * time.Second
-	// stall is how long a peer may take for the next piece of a frame that it
-	// began to send, or of a response that it has to take.
-	stall = 30 * time.Second
+	stall        = 30 * time.Second
 )
 
 // conn is one client connection.
@@ -65,7 +62,7 @@ func (c *conn) serve() {
 func (c *conn) read() error {
 	in := &socket{c: c}
 	br := bufio.NewReaderSize(in, 64<<10)
-	c.allow(firstRequest)
+	c.allow(c.s.cfg.firstRequest)
 	for {
 		frame, err := readFrame(br, c.s.cfg.MaxRequestBytes)
 		if err != nil {
@@ -153,7 +150,7 @@ func (c *conn) write() {
 		for _, r := range rs {
 			r.encode(&out)
 		}
-		n, err := out.writeTo(c.nc)
+		n, err := out.writeTo(c.nc, c.s.cfg.stall)
 		c.s.metrics.bytesOut.Add(float64(n))
 		for _, r := range rs {
 			r.finish()
@@ -179,16 +176,19 @@ func (c *conn) drain() {
 // close ends the connection at once. It may be called many times.
 func (c *conn) close() {
 	c.mu.Lock()
-	rest := c.pipeline
+	var answered []*request // before closed, so nobody else finishes them
+	for _, r := range c.pipeline {
+		if r.done {
+			answered = append(answered, r)
+		}
+	}
 	c.closed, c.pipeline = true, nil
 	c.cond.Broadcast()
 	c.mu.Unlock()
 	c.cancel()
 	_ = c.nc.Close() // what it could tell is told by the reader and the writer
-	for _, r := range rest {
-		if r.done { // set before closed, so nobody else finishes it
-			r.finish()
-		}
+	for _, r := range answered {
+		r.finish()
 	}
 }
 
@@ -224,7 +224,7 @@ func (r *socket) Read(p []byte) (int, error) {
 	n, err := r.c.nc.Read(p)
 	r.c.s.metrics.bytesIn.Add(float64(n))
 	if n > 0 && r.greeted {
-		r.c.allow(stall)
+		r.c.allow(r.c.s.cfg.stall)
 	}
 	return n, err
 }

@@ -79,6 +79,14 @@ func (d *decoder) nullableString(flexible bool) (string, bool) {
 	return string(p), ok
 }
 
+func (d *decoder) string(flexible bool) string {
+	s, ok := d.nullableString(flexible)
+	if !ok {
+		d.fail()
+	}
+	return s
+}
+
 func (d *decoder) nullableBytes(flexible bool) ([]byte, bool) {
 	return d.span(d.length(flexible, false))
 }

@@ -51,6 +51,11 @@ type Config struct {
 	ClusterID string
 
 	Settings
+
+	// firstRequest is the time in which a new connection has to send its first
+	// request; stall that for the next piece of a frame that was begun, either
+	// way. 0: the usual ones. Tests shorten them.
+	firstRequest, stall time.Duration
 }
 
 // Settings are the broker settings, by Kafka's names.

@@ -44,7 +44,7 @@ func (o *output) end() {
 
 // writeTo sends all frames and empties the output. The peer has to take the
 // next piece within the time stall.
-func (o *output) writeTo(nc net.Conn) (int64, error) {
+func (o *output) writeTo(nc net.Conn, stall time.Duration) (int64, error) {
 	if len(o.b) == 0 {
 		return 0, nil
 	}
@@ -59,7 +59,7 @@ func (o *output) writeTo(nc net.Conn) (int64, error) {
 	if at < len(o.b) {
 		o.bufs = append(o.bufs, o.b[at:])
 	}
-	n, err := sendAll(nc, o.bufs)
+	n, err := sendAll(nc, o.bufs, stall)
 	clear(o.bufs)
 	clear(o.cuts)
 	o.b, o.cuts, o.bufs = o.b[:0], o.cuts[:0], o.bufs[:0]
@@ -74,7 +74,7 @@ const piece = 1 << 20
 
 // sendAll sends the buffers in pieces, each with a deadline of its own, so that
 // a peer that takes nothing is cut off and a slow one is not.
-func sendAll(nc net.Conn, bufs net.Buffers) (n int64, err error) {
+func sendAll(nc net.Conn, bufs net.Buffers, stall time.Duration) (n int64, err error) {
 	for len(bufs) > 0 {
 		k, size := 0, 0
 		for k < len(bufs) && (k == 0 || size+len(bufs[k]) <= piece) {

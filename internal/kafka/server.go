@@ -37,6 +37,9 @@ func NewServer(cfg Config) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
+	if cfg.firstRequest == 0 {
+		cfg.firstRequest, cfg.stall = firstRequest, stall
+	}
 	s := &Server{
 		cfg:       cfg,
 		log:       cfg.Logger,
@@ -44,7 +47,7 @@ func NewServer(cfg Config) *Server {
 		listeners: make(map[net.Listener]struct{}),
 		conns:     make(map[*conn]struct{}),
 	}
-	s.fetches.free.Store(fetchBytes)
+	s.fetches.free.Store(fetchBytes())
 	for _, a := range apis() {
 		s.apis[a.key] = &a
 	}
