@@ -6,7 +6,8 @@ import (
 	"waybill/internal/group"
 )
 
-// The vocabulary of consumer groups, for the front end.
+// GroupConfig and the types after it are the vocabulary of consumer groups, for
+// the front end: the coordinator's own.
 type (
 	GroupConfig     = group.Config
 	GroupCode       = group.Code

@@ -2,11 +2,15 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"waybill/internal/vfs"
@@ -170,7 +174,10 @@ func TestClientsDoNotNoticeARestart(t *testing.T) {
 	})
 	lost := a.losses() + b.losses()
 	_, generation := a.client.GroupMetadata()
-	for round := range 3 {
+	for round := range 4 {
+		if round%2 == 1 {
+			fs = fs.StrictClone() // the power goes
+		}
 		n.stop()
 		n = startGroupNode(t, fs, n.addr)
 		n.produce(400*(round+1), 400*(round+2))
@@ -214,5 +221,62 @@ func TestAStaticClientComesBack(t *testing.T) {
 	topic, _ := n.broker.Topic("t")
 	if code := n.commit("g", old, generation, topic, 1, 8); code != 25 {
 		t.Errorf("the zombie's commit got %d", code)
+	}
+}
+
+// TestAdminClientManagesGroups does what tools do: offsets set from outside,
+// lag, a reset, deletion.
+func TestAdminClientManagesGroups(t *testing.T) {
+	n := startGroupNode(t, vfs.NewMem(), "")
+	defer n.stop()
+	n.createTopic("t", 2)
+	n.produce(0, 100)
+	client, err := kgo.NewClient(kgo.SeedBrokers(n.addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	admin, ctx := kadm.NewClient(client), testContext(t)
+
+	live := n.consumer("live", kgo.InstanceID("one"))
+	awaitAll(t, 100, live)
+	await(t, "everything is committed", func() bool {
+		lags, err := admin.Lag(ctx, "live")
+		lag := lags["live"]
+		return err == nil && lag.Error() == nil && lag.State == "Stable" && lag.Lag.Total() == 0
+	})
+	if err := admin.CommitAllOffsets(ctx, "live", kadm.OffsetsFromRecords(kgo.Record{Topic: "t", Offset: 5})); !errors.Is(err, kerr.UnknownMemberID) {
+		t.Errorf("a commit from outside of a live group: %v", err)
+	}
+	if resp, err := admin.DeleteGroup(ctx, "live"); !errors.Is(err, kerr.NonEmptyGroup) || !strings.Contains(resp.ErrMessage, "members") {
+		t.Errorf("deleting a live group: %v, %q", err, resp.ErrMessage)
+	}
+	live.close()
+	if _, err := admin.LeaveGroup(ctx, kadm.LeaveGroup("live").InstanceIDs("one").Reason("test")); err != nil {
+		t.Fatal(err)
+	}
+
+	var reset kadm.Offsets
+	reset.AddOffset("t", 0, 1, -1)
+	reset.AddOffset("t", 1, 2, -1)
+	if err := admin.CommitAllOffsets(ctx, "live", reset); err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := admin.DeleteOffsets(ctx, "live", kadm.TopicsSet{"t": {1: {}}}); err != nil || resp.Error() != nil {
+		t.Fatal(err, resp.Error())
+	}
+	got, err := admin.FetchOffsets(ctx, "live")
+	if err != nil || len(got.Offsets()["t"]) != 1 || got.Offsets()["t"][0].At != 1 {
+		t.Fatalf("%v, %+v", err, got)
+	}
+	groups, err := admin.ListGroups(ctx)
+	if err != nil || len(groups) != 1 || groups["live"].State != "Empty" || groups["live"].ProtocolType != "consumer" {
+		t.Fatalf("%v, %+v", err, groups)
+	}
+	if _, err := admin.DeleteGroup(ctx, "live"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.DeleteGroup(ctx, "live"); !errors.Is(err, kerr.GroupIDNotFound) {
+		t.Errorf("deleting it again: %v", err)
 	}
 }
