@@ -73,7 +73,7 @@ func (p *Partition) setConfig(configs map[string]string) {
 
 // remove: the topic was deleted.
 func (p *Partition) remove() {
-	gone := error(replica.ErrRemoved)
+	gone := replica.ErrRemoved
 	p.gone.Store(&gone)
 	p.b.host.Remove(p.id)
 	p.watchers.wakeAll()

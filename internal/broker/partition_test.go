@@ -292,7 +292,8 @@ func TestRetentionByTimeAndSize(t *testing.T) {
 	now.Add(21_000) // the first two are older than a minute now
 	mustAppend(t, p, big)
 	awaitStart(t, p, 2)
-	if _, err := p.Read(1, 1000); err == nil || err.(*Error).Kind != OutOfRange {
+	var refused *Error
+	if _, err := p.Read(1, 1000); !errors.As(err, &refused) || refused.Kind != OutOfRange {
 		t.Errorf("a read below the start: %v", err)
 	}
 	readAll(t, p, 2, 1<<20)

@@ -6,13 +6,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-const keyApiVersions = 18
+const keyAPIVersions = 18
 
-// unknownApiVersion answers ApiVersions in a version that is not known, in
+// unknownAPIVersion answers ApiVersions in a version that is not known, in
 // version 0: an error, and the versions of ApiVersions itself to try next
 // (KIP-511).
-var unknownApiVersion = api{key: keyApiVersions, serve: func(s *Server, r *request) {
-	a := s.apis[keyApiVersions]
+var unknownAPIVersion = api{key: keyAPIVersions, serve: func(s *Server, r *request) {
+	a := s.apis[keyAPIVersions]
 	resp := &kmsg.ApiVersionsResponse{ErrorCode: codeUnsupportedVersion}
 	resp.ApiKeys = []kmsg.ApiVersionsResponseApiKey{{ApiKey: a.key, MinVersion: a.min, MaxVersion: a.max}}
 	r.reply(resp)

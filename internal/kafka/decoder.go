@@ -22,13 +22,6 @@ func (d *decoder) take(n int) []byte {
 	return p
 }
 
-func (d *decoder) int8() int8 {
-	if p := d.take(1); p != nil {
-		return int8(p[0])
-	}
-	return 0
-}
-
 func (d *decoder) int16() int16 {
 	if p := d.take(2); p != nil {
 		return int16(binary.BigEndian.Uint16(p))

@@ -80,11 +80,11 @@ func (s *Server) decode(c *conn, frame []byte) (*request, error) {
 // unknownVersion turns an ApiVersions request of an unknown version into one
 // that is answered in version 0; any other is an error.
 func (s *Server) unknownVersion(r *request) error {
-	if r.key != keyApiVersions {
+	if r.key != keyAPIVersions {
 		return badRequest("%s version %d is not served, versions %d to %d are", kmsg.NameForKey(r.key), r.version, r.api.min, r.api.max)
 	}
 	r.version = 0
-	r.api = &unknownApiVersion
+	r.api = &unknownAPIVersion
 	return nil
 }
 
@@ -111,7 +111,7 @@ func (r *request) decodeBody(b []byte) error {
 	if err := checkShape(r.key, r.version, body.IsFlexible(), r.payload); err != nil {
 		return badRequest("%s version %d: %v", kmsg.NameForKey(r.key), r.version, err)
 	}
-	if err := kmsg.Request(body).(unsafeReader).UnsafeReadFrom(r.payload); err != nil {
+	if err := body.(unsafeReader).UnsafeReadFrom(r.payload); err != nil {
 		return badRequest("%s version %d: %v", kmsg.NameForKey(r.key), r.version, err)
 	}
 	r.body = body
@@ -137,7 +137,7 @@ func (r *request) encode(out *output) {
 		resp.appendTo(out, r.version)
 	case kmsg.Response:
 		resp.SetVersion(r.version)
-		if resp.IsFlexible() && r.key != keyApiVersions {
+		if resp.IsFlexible() && r.key != keyAPIVersions {
 			out.b = append(out.b, 0) // no tags
 		}
 		out.b = resp.AppendTo(out.b)

@@ -81,7 +81,7 @@ func receive(t testing.TB, c net.Conn, resp kmsg.Response) (correlation int32) {
 		t.Fatal(err)
 	}
 	correlation, b = int32(binary.BigEndian.Uint32(b)), b[4:]
-	if resp.IsFlexible() && resp.Key() != keyApiVersions {
+	if resp.IsFlexible() && resp.Key() != keyAPIVersions {
 		b = b[1:]
 	}
 	if err := resp.ReadFrom(b); err != nil {

@@ -92,7 +92,7 @@ type lz4Decoder struct {
 	src bytes.Reader
 }
 
-func (d *lz4Decoder) start(src []byte) error {
+func (d *lz4Decoder) start(src []byte) error { //nolint:unparam // other decoders read a header here
 	d.src.Reset(src)
 	d.Reset(&d.src)
 	return nil

@@ -50,7 +50,7 @@ func (b Batch) Records() (*Records, error) {
 	r.left = bombLimit(len(r.buf))
 	if err := r.src.start(r.buf); err != nil {
 		decompressors[codec].Put(r.src)
-		return nil, fmt.Errorf("%w: %s: %v", ErrBatch, codec, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrBatch, codec, err)
 	}
 	r.room = rooms.Get().(*[readAhead]byte)[:]
 	r.buf = r.room[:0]
@@ -104,7 +104,7 @@ func (r *Records) failure() error {
 	if r.err == ErrBomb {
 		return r.err
 	}
-	return fmt.Errorf("%w: record %d: %v", ErrBatch, r.n, r.err)
+	return fmt.Errorf("%w: record %d: %w", ErrBatch, r.n, r.err)
 }
 
 // taken is the number of bytes that were parsed, up to a constant.
