@@ -54,8 +54,9 @@ type chunk struct {
 	looked uint64 // number of the checkpoint that found live out
 
 	// Protected by Log.mu.
-	last record.Index // of the last entry that counts
-	cut  bool         // entries after last were overwritten
+	last  record.Index  // of the last entry that counts
+	cut   bool          // entries after last were overwritten
+	reach record.Offset // the highest end of this chunk and those before it in the log
 }
 
 // size is the chunk's length in the file.
@@ -144,6 +145,16 @@ func parseMarks(b []byte, c *chunk) ([]mark, error) {
 		return nil, errChunk
 	}
 	return marks, nil
+}
+
+// setReach makes the chunks of a log searchable by offset. Their ends alone
+// are not: the end of a cut chunk is too high, and the end of one without offsets may be too low.
+func setReach(chunks []*chunk) {
+	var reach record.Offset
+	for _, c := range chunks {
+		reach = max(reach, c.end)
+		c.reach = reach
+	}
 }
 
 // cutChunks drops the entries from index i on. The slice is a new one when it

@@ -220,10 +220,11 @@ func (l *Log) read(q query, disk bool) ([]*raftpb.Entry, error) {
 }
 
 // findChunk returns the first chunk beyond after that can hold what q wants.
+// There may be none of it in it.
 func (l *Log) findChunk(q *query, after record.Index) *chunk {
 	n := sort.Search(len(l.chunks), func(n int) bool {
 		c := l.chunks[n]
-		if q.byOffset && uint64(c.end) <= q.from || !q.byOffset && uint64(c.last) < q.from {
+		if q.byOffset && uint64(c.reach) <= q.from || !q.byOffset && uint64(c.last) < q.from {
 			return false
 		}
 		return c.last > after

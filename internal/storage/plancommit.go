@@ -205,6 +205,7 @@ func (lp *logPlan) commit(through uint64) {
 		if l.cutBelow != noCut {
 			l.chunks = cutChunks(l.chunks, l.cutBelow)
 		}
+		setReach(l.chunks)
 		n := 0
 		for n < len(l.tables) && l.tables[n].wal <= through {
 			l.store.metrics.memBytes.Add(-l.tables[n].bytes)

@@ -67,6 +67,7 @@ type recovery struct {
 	number uint64 // of its file
 	newest uint64 // of the newest file, whole or not
 	wals   []uint64
+	empty  map[uint64]int64 // WAL files without a batch → size
 	replay replay
 	listed map[uint64]*segment // by the checkpoint
 }
@@ -74,7 +75,7 @@ type recovery struct {
 // recover brings back what the store held. Nothing that a later attempt would
 // need is changed before the recovered tail is durable in its new file.
 func (s *Store) recover(fresh bool) error {
-	r := &recovery{Store: s}
+	r := &recovery{Store: s, empty: make(map[uint64]int64)}
 	for _, name := range []string{walName, segName, checkpointName} {
 		if err := s.fs.MkdirAll(s.path(name)); err != nil {
 			return err
@@ -189,6 +190,7 @@ func (r *recovery) install() {
 			l.chunks = append(l.chunks, &c)
 			l.last = max(l.last, c.last)
 		}
+		setReach(l.chunks)
 		l.next = l.nextOffset()
 		l.dirty = len(l.chunks) > 0 // to learn what is live
 		for _, t := range li.terms {
@@ -224,6 +226,9 @@ func (r *recovery) replayWAL(fresh bool) error {
 			return err
 		}
 		r.replay.file(img)
+		if _, used := img.next(0); !used && len(img.bad) == 0 && id != from {
+			r.empty[id] = int64(len(img.buf))
+		}
 	}
 	r.replay.end()
 	r.replay.check()
@@ -281,11 +286,11 @@ func (r *recovery) rewrite() error {
 	s.preparer = &preparer{store: s, next: make(chan *walFile), freed: make(chan struct{}, 1), done: make(chan struct{}), id: id, size: 2 * firstWAL}
 	s.wal = &wal{store: s, wake: make(chan struct{}, 1), done: make(chan struct{}), seq: r.replay.seq}
 	name := s.preparer.path(id, walSuffix+newSuffix)
-	f, err := s.fs.Create(name)
+	f, size, err := r.spare(name)
 	if err != nil {
 		return err
 	}
-	file := newWALFile(id, f, 0)
+	file := newWALFile(id, f, size)
 	file.pos = sector // for the head
 	w := &rewriter{wal: s.wal, file: file}
 	w.seq++
@@ -311,6 +316,27 @@ func (r *recovery) rewrite() error {
 		}
 	}
 	return nil
+}
+
+// spare opens a file for the recovered tail: the largest WAL file that holds nothing,
+// or a new one. On a full disk the space that it has already is all there is.
+func (r *recovery) spare(name string) (f vfs.File, size int64, err error) {
+	var id uint64
+	for n, s := range r.empty {
+		if s > size || s == size && n < id {
+			id, size = n, s
+		}
+	}
+	if size == 0 {
+		f, err = r.fs.Create(name)
+		return f, 0, err
+	}
+	r.wals = slices.DeleteFunc(r.wals, func(n uint64) bool { return n == id })
+	if err := r.fs.Rename(r.path(walName, fileName(id, walSuffix)), name); err != nil {
+		return nil, 0, err
+	}
+	f, err = r.fs.Open(name)
+	return f, size &^ (sector - 1), err
 }
 
 // reopen opens a file under its new name.
@@ -394,9 +420,11 @@ func (w *rewriter) flush() error {
 // head makes room for more in the file, writes its first batch, and syncs all.
 func (w *rewriter) head(seq uint64, room int64) error {
 	f := w.file
-	size := alignUp(max(room, f.pos+room/2))
-	if err := zero(f.file, f.pos, size, nil); err != nil {
-		return err
+	size := max(f.size, alignUp(max(room, f.pos+room/2)))
+	if from := max(f.size, f.pos); from < size {
+		if err := zero(f.file, from, size, nil); err != nil {
+			return err
+		}
 	}
 	f.size = size
 	w.batch.reset()

@@ -3,6 +3,7 @@ package storage
 import (
 	"fmt"
 
+	"waybill/internal/record"
 	"waybill/internal/vfs"
 )
 
@@ -51,14 +52,15 @@ func (w *segWriter) begin(l *Log) {
 // happened to it in memory shows.
 func (w *segWriter) add(it *item) error {
 	c := w.chunk
+	base := max(it.base, c.end) // differs for entries without offsets: see Log.next
 	pos := w.pos() - c.dataPos()
 	if n := len(w.marks); n == 0 || pos-w.marks[n-1].pos >= markEvery {
-		w.marks = append(w.marks, mark{it.index(), it.base, pos})
+		w.marks = append(w.marks, mark{it.index(), base, pos})
 	}
 	if c.count == 0 {
-		c.first, c.base = it.index(), it.base
+		c.first, c.base = it.index(), base
 	}
-	c.last, c.end = it.index(), it.end()
+	c.last, c.end = it.index(), base+record.Offset(it.count)
 	c.count++
 	w.buf = le.AppendUint32(w.buf, it.crc)
 	w.buf = appendEntryFields(w.buf, it.e)
