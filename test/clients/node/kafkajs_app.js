@@ -56,7 +56,7 @@ async function createTopic(client, topic) {
 async function consume(server, topic) {
   const consumer = newClient(server).consumer({
     groupId: `${topic}-readers`,
-    sessionTimeout: 10_000,
+    sessionTimeout: 6_000,
     maxBytesPerPartition: 128 * 1024,
   });
   const stopped = new Promise((resolve) => process.once('SIGTERM', resolve));

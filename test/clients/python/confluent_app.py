@@ -78,7 +78,7 @@ def consume(server, topic):
         "group.id": f"{topic}-readers",
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
-        "session.timeout.ms": 10_000,
+        "session.timeout.ms": 6_000,
     })
     consumer.subscribe([topic])
     while not stopping:
