@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -187,5 +189,51 @@ func TestAPI(t *testing.T) {
 	}
 	if _, body, _ = n.get(t, "/api/connections", "alice", "wonderland"); body != "[]\n" {
 		t.Errorf("connections: %s", body)
+	}
+}
+
+// pipes is a listener without a network: what dial returns is served.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error   { close(p.closed); return nil }
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
+
+// TestSilentClientIsCutOff starts requests that never end, on a fake clock.
+func TestSilentClientIsCutOff(t *testing.T) {
+	for _, request := range []string{"", "GET /healthz HT", "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12"} {
+		synctest.Test(t, func(t *testing.T) {
+			s := NewServer(Config{Gatherer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler)})
+			l := &pipes{make(chan net.Conn), make(chan struct{})}
+			served := make(chan error, 1)
+			go func() { served <- s.Serve(l) }()
+			client, server := net.Pipe()
+			l.conns <- server
+			began := time.Now()
+			go func() { _, _ = io.WriteString(client, request) }()
+			if _, err := io.Copy(io.Discard, client); err != nil && !errors.Is(err, io.ErrClosedPipe) {
+				t.Error(err)
+			}
+			if d := time.Since(began); d > 2*readTimeout {
+				t.Errorf("%q: closed after %v", request, d)
+			}
+			if err := s.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if err := <-served; err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
