@@ -22,6 +22,7 @@ type channel struct {
 	confirm   bool     // confirm.select was sent
 	tx        *transaction
 	pulls     map[pullKey]*consumer
+	asker     *consumer  // waits for answers at an address of direct reply-to
 	picked    []delivery // scratch of settle
 	closing   bool       // channel.close was sent by us: drop all but close-ok
 
@@ -127,6 +128,7 @@ func (ch *channel) close() {
 	ch.mu.Unlock()
 	ch.conn.out.release(taken)
 	ch.tx = nil
+	ch.endReplies()
 	ch.incoming.reset()
 	for c := range subs {
 		if c.held > 0 {

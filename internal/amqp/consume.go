@@ -43,6 +43,9 @@ func (ch *channel) consume(m *spec.BasicConsume) error {
 	if used {
 		return exceptionf(spec.NotAllowed, "attempt to reuse consumer tag '%s'", tag)
 	}
+	if queue == replyQueue {
+		return ch.consumeReplies(m, tag)
+	}
 	priority, err := consumerPriority(m.Arguments)
 	if err != nil {
 		return err
@@ -73,6 +76,10 @@ func (ch *channel) cancel(m *spec.BasicCancel) error {
 	}
 	ch.mu.Unlock()
 	if !ok {
+		return ch.reply(m.NoWait, &spec.BasicCancelOK{ConsumerTag: m.ConsumerTag})
+	}
+	if c == ch.asker {
+		ch.endReplies()
 		return ch.reply(m.NoWait, &spec.BasicCancelOK{ConsumerTag: m.ConsumerTag})
 	}
 	done := make(chan struct{})

@@ -9,12 +9,13 @@ import (
 // consumer is one broker subscription of a channel: that of basic.consume, or
 // the one behind basic.get. It is the subscription's [broker.Sink].
 type consumer struct {
-	ch     *channel
-	tag    []byte // consumer tag; none for basic.get
-	queue  string
-	noAck  bool
-	pull   bool // for basic.get
-	silent bool // no consume-ok: the client asked not to wait
+	ch      *channel
+	tag     []byte // consumer tag; none for basic.get
+	queue   string
+	address string // of direct reply-to, "" for other consumers; sub is nil for it
+	noAck   bool
+	pull    bool // for basic.get
+	silent  bool // no consume-ok: the client asked not to wait
 
 	// sub is set before the first delivery, under ch.mu, and never changes.
 	sub *broker.Subscription
@@ -75,7 +76,6 @@ func (c *consumer) hasCredit() bool {
 // Deliver implements broker.Sink.
 func (c *consumer) Deliver(_ *broker.Subscription, d *broker.Delivery) {
 	ch := c.ch
-	out := ch.conn.out
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	if ch.closed {
@@ -83,6 +83,12 @@ func (c *consumer) Deliver(_ *broker.Subscription, d *broker.Delivery) {
 	}
 	n := min(c.taken, c.room(d.Message.EncodedLen()))
 	c.taken -= n
+	ch.encodeDelivery(c, d, n)
+}
+
+// encodeDelivery gives a delivery its tag and appends its frames to the output, in which
+// reserved bytes are set aside for it. Under mu, so that tags ascend on the wire.
+func (ch *channel) encodeDelivery(c *consumer, d *broker.Delivery, reserved int) {
 	m := spec.BasicDeliver{
 		ConsumerTag: c.tag,
 		DeliveryTag: ch.track(c, d.Offset),
@@ -90,8 +96,9 @@ func (c *consumer) Deliver(_ *broker.Subscription, d *broker.Delivery) {
 		Exchange:    d.Message.Exchange,
 		RoutingKey:  d.Message.RoutingKey,
 	}
+	out := ch.conn.out
 	out.lock()
-	out.reserved -= n
+	out.reserved -= reserved
 	b, at := beginFrame(out.buf, spec.FrameMethod, ch.id)
 	b = endFrame(m.Append(b), at)
 	out.buf = appendContent(b, ch.id, ch.conn.frameMax, &d.Message)

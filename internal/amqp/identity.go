@@ -17,6 +17,7 @@ func serverProperties(cfg *Config) record.Table {
 			"consumer_priorities":          true,
 			"authentication_failure_close": true,
 			"per_consumer_qos":             true,
+			"direct_reply_to":              true,
 		},
 		"product":         "RabbitMQ",
 		"version":         servedVersion,

@@ -21,6 +21,7 @@ type metrics struct {
 	redelivered prometheus.Counter
 	getEmpty    prometheus.Counter
 	acks        prometheus.Counter
+	answersLost prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -52,6 +53,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.redelivered = counter("messages_redelivered_total", "Deliveries with the redelivered flag.")
 	m.getEmpty = counter("get_empty_total", "basic.get calls that found no message.")
 	m.acks = counter("messages_settled_total", "Deliveries that clients acked, nacked or rejected.")
+	m.answersLost = counter("answers_lost_total", "Answers by direct reply-to whose asker was gone or did not read.")
 	return m
 }
 

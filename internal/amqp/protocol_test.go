@@ -42,7 +42,7 @@ func TestServerProperties(t *testing.T) {
 	capabilities, _ := m.ServerProperties["capabilities"].(record.Table)
 	for _, name := range []string{
 		"publisher_confirms", "exchange_exchange_bindings", "basic.nack", "consumer_cancel_notify",
-		"connection.blocked", "consumer_priorities", "authentication_failure_close", "per_consumer_qos",
+		"connection.blocked", "consumer_priorities", "authentication_failure_close", "per_consumer_qos", "direct_reply_to",
 	} {
 		if capabilities[name] != true {
 			t.Errorf("capability %s is missing", name)

@@ -95,6 +95,9 @@ func (ch *channel) contentHeader(payload []byte) error {
 	if err != nil {
 		return err
 	}
+	if raw, err = ch.addressed(raw); err != nil {
+		return err
+	}
 	extra, raw, err := extraKeys(raw)
 	if err != nil {
 		return err
@@ -219,7 +222,7 @@ func (ch *channel) complete() error {
 		ch.mu.Unlock()
 	}
 	ch.conn.pending.add()
-	queues, err := ch.conn.session.Publish(&in.pub, ch, tag)
+	queues, err := ch.conn.route(&in.pub, ch, tag)
 	if queues > 0 {
 		return nil // Published is called
 	}
@@ -238,10 +241,7 @@ func (ch *channel) complete() error {
 
 // giveBack returns a mandatory message that no queue wants.
 func (ch *channel) giveBack(p *broker.Publication) {
-	var m record.Message
-	if _, err := m.Parse(p.Stored); err != nil {
-		panic("amqp: a publication was not assembled right: " + err.Error())
-	}
+	m := parseStored(p.Stored)
 	ch.conn.metrics.returned.Inc()
 	ch.conn.out.append(func(b []byte) []byte {
 		b = appendMethod(b, ch.id, &spec.BasicReturn{

@@ -22,6 +22,7 @@ type Server struct {
 	properties record.Table
 	ctx        context.Context // done when connections are to be dropped
 	drop       context.CancelFunc
+	replies    replies
 	running    sync.WaitGroup // connections
 
 	mu        sync.Mutex // guards the rest

@@ -85,6 +85,9 @@ func (ch *channel) exchangeUnbind(m *spec.ExchangeUnbind) error {
 }
 
 func (ch *channel) queueDeclare(m *spec.QueueDeclare) error {
+	if ok, err := ch.declareReplies(m); ok {
+		return err
+	}
 	ch.conn.pending.wait(ch.conn.ctx)
 	var status broker.QueueStatus
 	var err error

@@ -105,7 +105,7 @@ func (tx *transaction) publishAll() error {
 	for i := range tx.pubs {
 		p := &tx.pubs[i]
 		all.add()
-		queues, err := tx.ch.conn.session.Publish(&p.pub, all, 0)
+		queues, err := tx.ch.conn.route(&p.pub, all, 0)
 		if queues > 0 {
 			continue
 		}

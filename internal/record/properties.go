@@ -224,28 +224,44 @@ func (raw RawProperties) Priority() uint8 {
 // WithHeaders returns a copy whose headers are t and whose other properties
 // are the same bytes.
 func (raw RawProperties) WithHeaders(t Table) (RawProperties, error) {
+	b, err := t.Append(nil)
+	if err != nil {
+		return nil, err
+	}
+	return raw.with(flagHeaders, b)
+}
+
+// WithReplyTo returns a copy whose reply-to address is text, of at most 255
+// bytes, and whose other properties are the same bytes.
+func (raw RawProperties) WithReplyTo(text string) (RawProperties, error) {
+	if len(text) > math.MaxUint8 {
+		return nil, fmt.Errorf("%w: a text of %d bytes, at most 255 are allowed", ErrProperties, len(text))
+	}
+	return raw.with(flagReplyTo, append([]byte{byte(len(text))}, text...))
+}
+
+// with returns a copy in which the property of the flag is value.
+func (raw RawProperties) with(flag uint16, value []byte) (RawProperties, error) {
 	w, err := walkProperties(raw)
 	if err != nil {
 		return nil, err
 	}
-	flags := binary.BigEndian.Uint16(raw) | flagHeaders
-	out := binary.BigEndian.AppendUint16(make([]byte, 0, len(raw)+64), flags)
-	before, after := []byte(nil), []byte(nil)
+	out := make([]byte, 0, len(raw)+len(value))
+	out = binary.BigEndian.AppendUint16(out, binary.BigEndian.Uint16(raw)|flag)
+	set := false
 	for w.next() {
-		switch {
-		case w.flag > flagHeaders:
-			before = append(before, w.value...)
-		case w.flag < flagHeaders:
-			after = append(after, w.value...)
+		if w.flag <= flag && !set {
+			out = append(out, value...)
+			set = true
+		}
+		if w.flag != flag {
+			out = append(out, w.value...)
 		}
 	}
-	if err := w.end(); err != nil {
-		return nil, err
+	if !set {
+		out = append(out, value...)
 	}
-	if out, err = t.Append(append(out, before...)); err != nil {
-		return nil, err
-	}
-	return append(out, after...), nil
+	return out, w.end()
 }
 
 func (raw RawProperties) find(flag uint16) []byte {

@@ -65,6 +65,13 @@ func TestPropertiesRoundTrip(t *testing.T) {
 		if out, err := ParseProperties(changed); err != nil || !reflect.DeepEqual(in, out) {
 			t.Fatalf("with headers: got %+v, %v; want %+v", out, err, in)
 		}
+		if changed, err = changed.WithReplyTo("new"); err != nil {
+			t.Fatal(err)
+		}
+		in.ReplyTo = "new"
+		if out, err := ParseProperties(changed); err != nil || !reflect.DeepEqual(in, out) {
+			t.Fatalf("with reply-to: got %+v, %v; want %+v", out, err, in)
+		}
 	})
 }
 
