@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"waybill/internal/catalog"
 	"waybill/internal/record"
@@ -78,6 +79,9 @@ type ExchangeSpec struct {
 // DeclareExchange makes the exchange, or checks that it exists with the same
 // properties (PreconditionFailed when not).
 func (s *Session) DeclareExchange(ctx context.Context, x ExchangeSpec) error {
+	if err := checkName("exchange name", x.Name); err != nil {
+		return err
+	}
 	if newTable(x.Type) == nil {
 		return errorf(Invalid, "unknown exchange type '%s': use direct, fanout, topic or headers", x.Type)
 	}
@@ -97,6 +101,15 @@ func (s *Session) DeclareExchange(ctx context.Context, x ExchangeSpec) error {
 	}
 	_, err = s.b.change(ctx, &catalog.Command{DeclareExchange: &catalog.DeclareExchange{VHost: s.vhost.name, Exchange: want}})
 	return err
+}
+
+// checkName: a short string is UTF-8 (AMQP 0-9-1, section 4.2.5.3). The catalog
+// could not keep another one.
+func checkName(what, name string) error {
+	if utf8.ValidString(name) {
+		return nil
+	}
+	return errorf(Invalid, "%s %q is not valid UTF-8", what, name)
 }
 
 // home is the node that something lives and dies with; 0 when it is replicated.
@@ -179,6 +192,9 @@ func (s *Session) DeclareQueue(ctx context.Context, q QueueSpec) (QueueStatus, e
 func (s *Session) queueSpec(q QueueSpec) (*catalog.Queue, error) {
 	if q.Name == "" {
 		q.Name = "amq.gen-" + randomText(22)
+	}
+	if err := checkName("queue name", q.Name); err != nil {
+		return nil, err
 	}
 	if err := checkQueueArgs(q.Name, s.vhost.name, q.Args); err != nil {
 		return nil, err
@@ -304,6 +320,9 @@ func (s *Session) binding(b Binding) (*catalog.Binding, error) {
 		if _, err := s.queue(b.Destination); err != nil {
 			return nil, err
 		}
+	}
+	if err := checkName("binding key", b.Key); err != nil {
+		return nil, err
 	}
 	cb := &catalog.Binding{Source: b.Source, Destination: b.Destination, ToExchange: b.ToExchange, Key: b.Key}
 	if len(b.Args) > 0 {

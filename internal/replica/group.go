@@ -80,6 +80,9 @@ func newGroup(h *Host, id record.LogID, voters []uint64, m Machine) (*Group, err
 	if err != nil {
 		return nil, err
 	}
+	if err := raftLog.check(); err != nil {
+		return nil, err
+	}
 	g.node, err = raft.NewRawNode(&raft.Config{
 		ID:                        h.cfg.ReplicaID,
 		ElectionTick:              10,

@@ -332,6 +332,56 @@ func TestMissingCommitted(t *testing.T) {
 	}
 }
 
+// TestDamageAboveCheckpoint: a log with damage in what raft still has to read
+// is refused; the node and its other logs work on.
+func TestDamageAboveCheckpoint(t *testing.T) {
+	fs := vfs.NewMem()
+	options := storage.Options{
+		WALFileSize: 256 << 10,
+		// Nobody owns the logs, so all entries go to segments, above any checkpoint.
+		Checkpoint: func(record.LogID) (storage.Checkpoint, bool) { return storage.Checkpoint{}, false },
+		Fatal:      func(err error) { panic(err) },
+	}
+	open := func() *node {
+		store, err := storage.Open(fs, "data", options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		store.Start()
+		return &node{t: t, store: store, host: NewHost(Config{Store: store, ReplicaID: 1}), ledgers: map[record.LogID]*ledger{}}
+	}
+	n := open()
+	one, two := n.open(1), n.open(2)
+	segments := func() []string {
+		names, err := fs.List("data/seg")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	for v := uint64(0); len(segments()) == 0; v++ { // until a WAL file is flushed
+		if err := errors.Join(<-one.put(v), <-two.put(v)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.stop()
+	for _, name := range segments() {
+		if err := fs.Rot("data/seg/"+name, 1, 2000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n = open()
+	defer n.stop()
+	for id := record.LogID(1); id <= 2; id++ {
+		if _, err := n.host.Open(id, []uint64{1}, newLedger()); !errors.Is(err, storage.ErrDamaged) {
+			t.Errorf("log %d: error %v", id, err)
+		}
+	}
+	if err := <-n.open(3).put(1); err != nil {
+		t.Error(err)
+	}
+}
+
 func emptyLog(t *testing.T) *storage.Log {
 	store, err := storage.Open(vfs.NewMem(), "data", storage.Options{Fatal: func(err error) { panic(err) }})
 	if err != nil {

@@ -39,6 +39,20 @@ func newRaftLog(log *storage.Log, hard *raftpb.HardState, applied record.Index, 
 	}, nil
 }
 
+// check reads all that raft may read, because raft has no answer to a damaged
+// entry but to panic: one log would stop the node.
+func (l *raftLog) check() error {
+	const piece = 4 << 20
+	for i, end := l.log.FirstIndex(), l.log.LastIndex()+1; i < end; {
+		entries, err := l.log.Entries(i, end, piece, true)
+		if err != nil {
+			return fmt.Errorf("read from index %d: %w", i, err)
+		}
+		i += record.Index(len(entries))
+	}
+	return nil
+}
+
 // InitialState implements raft.Storage.
 func (l *raftLog) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
 	return l.hard, l.conf, nil
