@@ -65,6 +65,15 @@ type Config struct {
 	MaxOffsetMetadata     int           // offset.metadata.max.bytes
 }
 
+// Limits that keep a command, and so an entry of the log, within what a client
+// may make the broker write at once.
+const (
+	maxName   = 1<<15 - 1 // bytes of a group id: what a string of the older versions can hold
+	maxGroup  = 8 << 20   // bytes that the members of a group say about themselves, and of their assignments
+	maxCommit = 8 << 20   // bytes of the offsets in one request
+	maxForget = 10_000    // partitions in one command
+)
+
 // DefaultConfig returns Kafka's defaults.
 func DefaultConfig() Config {
 	return Config{
@@ -82,6 +91,7 @@ type Code int16
 // The codes that the machine answers with.
 const (
 	None                      Code = 0
+	MessageTooLarge           Code = 10
 	OffsetMetadataTooLarge    Code = 12
 	LoadInProgress            Code = 14
 	NotAvailable              Code = 15
@@ -92,6 +102,7 @@ const (
 	UnknownMemberID           Code = 25
 	InvalidSessionTimeout     Code = 26
 	RebalanceInProgress       Code = 27
+	InvalidCommitOffsetSize   Code = 28
 	NonEmptyGroup             Code = 68
 	GroupIDNotFound           Code = 69
 	MemberIDRequired          Code = 79
@@ -107,6 +118,8 @@ func (c Code) String() string {
 		return "no error"
 	case OffsetMetadataTooLarge:
 		return "the metadata of an offset is too large"
+	case MessageTooLarge:
+		return "the assignments of the group are too large"
 	case LoadInProgress:
 		return "the coordinator is starting; try again"
 	case NotAvailable:
@@ -118,13 +131,15 @@ func (c Code) String() string {
 	case InconsistentGroupProtocol:
 		return "no protocol in common with the other members"
 	case InvalidGroupID:
-		return "a group id must be UTF-8 and not empty"
+		return "a group id must be UTF-8, not empty, and not longer than 32767 bytes"
 	case UnknownMemberID:
 		return "no such member"
 	case InvalidSessionTimeout:
 		return "the session timeout is outside of the broker's limits"
 	case RebalanceInProgress:
 		return "the group is rebalancing"
+	case InvalidCommitOffsetSize:
+		return "too many offsets in one commit"
 	case NonEmptyGroup:
 		return "the group has members; stop them first"
 	case GroupIDNotFound:

@@ -93,6 +93,26 @@ func TestRefusedJoins(t *testing.T) {
 	}
 }
 
+func TestWhatMembersSayIsBounded(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.InitialRebalanceDelay = 0 })
+	join := func(member string, size int) *JoinResponse {
+		q := r.joining("g", member)
+		q.Protocols[0].Metadata = make([]byte, size)
+		a := r.ask(q)
+		r.flush()
+		if a.response == nil {
+			return nil
+		}
+		return a.response.(*JoinResponse)
+	}
+	want(t, "alone too large", join("", maxGroup).Code, GroupMaxSizeReached)
+	id := join("", maxGroup/2).MemberID
+	want(t, "together too large", join("", maxGroup/2).Code, GroupMaxSizeReached)
+	want(t, "in its own place", join(id, maxGroup/2+1).Generation, 2)
+	sync := &SyncRequest{Group: "g", MemberID: id, Generation: 2, Assignments: []Assignment{{id, make([]byte, maxGroup+1)}}}
+	want(t, "assignment", r.do(sync).(*SyncResponse).Code, MessageTooLarge)
+}
+
 func TestProtocolIsChosenByVotes(t *testing.T) {
 	r := newRig(t, nil)
 	var joins []*ask

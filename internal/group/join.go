@@ -27,7 +27,7 @@ func (m *Machine) join(now time.Time, to any, r *JoinRequest) {
 
 func (m *Machine) checkJoin(r *JoinRequest) Code {
 	switch {
-	case r.Group == "", !utf8.ValidString(r.Group):
+	case r.Group == "", !validName(r.Group):
 		return InvalidGroupID
 	case r.SessionTimeout < m.cfg.MinSessionTimeout, r.SessionTimeout > m.cfg.MaxSessionTimeout, r.SessionTimeout <= 0:
 		return InvalidSessionTimeout
@@ -39,6 +39,9 @@ func (m *Machine) checkJoin(r *JoinRequest) Code {
 	return None
 }
 
+// validName reports whether a group may be called so.
+func validName(s string) bool { return len(s) <= maxName && utf8.ValidString(s) }
+
 // joinNew takes a join without member id. A code other than None is the answer.
 func (m *Machine) joinNew(now time.Time, g *group, to any, r *JoinRequest) Code {
 	var old *member
@@ -48,6 +51,8 @@ func (m *Machine) joinNew(now time.Time, g *group, to any, r *JoinRequest) Code 
 	switch {
 	case !g.supports(r.ProtocolType, r.Protocols, old):
 		return InconsistentGroupProtocol
+	case g.size(old)+r.size() > maxGroup:
+		return GroupMaxSizeReached
 	case old != nil:
 		m.replace(now, g, old, to, r)
 		return None
@@ -65,19 +70,24 @@ func (m *Machine) joinNew(now time.Time, g *group, to any, r *JoinRequest) Code 
 // joinKnown takes a join with a member id that was handed out before.
 func (m *Machine) joinKnown(now time.Time, g *group, to any, r *JoinRequest) Code {
 	if _, ok := g.handedOut[r.MemberID]; ok && r.InstanceID == "" {
-		if !g.supports(r.ProtocolType, r.Protocols, nil) {
+		switch {
+		case !g.supports(r.ProtocolType, r.Protocols, nil):
 			return InconsistentGroupProtocol
+		case g.size(nil)+r.size() > maxGroup:
+			return GroupMaxSizeReached
 		}
 		delete(g.handedOut, r.MemberID)
 		m.enlist(now, g, r.MemberID, to, r)
 		return None
 	}
 	mem, code := g.find(r.MemberID, r.InstanceID)
-	if code != None {
+	switch {
+	case code != None:
 		return code
-	}
-	if !g.supports(r.ProtocolType, r.Protocols, mem) {
+	case !g.supports(r.ProtocolType, r.Protocols, mem):
 		return InconsistentGroupProtocol
+	case g.size(mem)+r.size() > maxGroup:
+		return GroupMaxSizeReached
 	}
 	// An unchanged member may have missed the answer; the leader of a stable
 	// group joins again because it wants a new assignment.

@@ -165,6 +165,31 @@ func (g *group) rebalanceTimeout() time.Duration {
 	return d
 }
 
+// size is how many bytes the members say about themselves, all but one.
+func (g *group) size(except *member) int {
+	n := 0
+	for _, mem := range g.members {
+		if mem != except {
+			n += len(mem.id) + len(mem.instance) + len(mem.clientID) + len(mem.clientHost) + sizeOf(mem.protocols)
+		}
+	}
+	return n
+}
+
+// size is what the join adds to the size of its group.
+func (r *JoinRequest) size() int {
+	id := max(len(r.MemberID), len(r.NewMemberID))
+	return id + len(r.InstanceID) + len(r.ClientID) + len(r.ClientHost) + len(r.ProtocolType) + sizeOf(r.Protocols)
+}
+
+func sizeOf(list []Protocol) int {
+	n := 0
+	for _, p := range list {
+		n += len(p.Name) + len(p.Metadata)
+	}
+	return n
+}
+
 // supports reports whether some protocol of the list is supported by all
 // members, except for one that is about to change its list.
 func (g *group) supports(protocolType string, list []Protocol, except *member) bool {

@@ -1,9 +1,10 @@
 package group
 
-import (
-	"time"
-	"unicode/utf8"
-)
+import "time"
+
+// offsetBytes is about what a committed offset takes beside its topic and
+// metadata.
+const offsetBytes = 64
 
 func (m *Machine) commit(now time.Time, to any, r *CommitRequest) {
 	if code := m.checkCommit(now, r); code != None {
@@ -16,10 +17,15 @@ func (m *Machine) commit(now time.Time, to any, r *CommitRequest) {
 	if r.Retention >= 0 {
 		expires = ms + r.Retention.Milliseconds()
 	}
+	size := 0
 	for i, o := range r.Offsets {
 		if len(o.Metadata) > m.cfg.MaxOffsetMetadata {
 			response.Offsets[i] = OffsetMetadataTooLarge
 			continue
+		}
+		if size += len(o.Topic) + len(o.Metadata) + offsetBytes; size > maxCommit {
+			m.reply(to, r.refuse(InvalidCommitOffsetSize))
+			return
 		}
 		c.offsets = append(c.offsets, committed{o.TopicPartition, Offset{
 			TopicID: o.TopicID, Offset: o.Offset, LeaderEpoch: o.LeaderEpoch,
@@ -44,7 +50,7 @@ func (m *Machine) checkCommit(now time.Time, r *CommitRequest) Code {
 	outside := r.Generation < 0
 	if g == nil {
 		switch {
-		case !utf8.ValidString(r.Group):
+		case !validName(r.Group):
 			return InvalidGroupID
 		case outside:
 			return None
@@ -104,21 +110,30 @@ func (m *Machine) deleteOffsets(to any, r *OffsetDeleteRequest) {
 		return
 	}
 	response := &OffsetDeleteResponse{Partitions: make([]Code, len(r.Partitions))}
-	c := &forget{group: r.Group}
+	var list []TopicPartition
 	for i, p := range r.Partitions {
 		if live != nil && live.subscribed(p.Topic) {
 			response.Partitions[i] = GroupSubscribedToTopic
 			continue
 		}
-		c.partitions = append(c.partitions, p)
+		list = append(list, p)
 	}
-	if len(c.partitions) == 0 {
+	if len(list) == 0 {
 		m.reply(to, response)
 		return
 	}
-	m.queue(proposal{name: r.Group, to: to, from: r, done: func(time.Time) {
+	m.queueForget(list, proposal{name: r.Group, to: to, from: r, done: func(time.Time) {
 		m.reply(to, response)
-	}}, c)
+	}})
+}
+
+// queueForget queues the commands that forget a list of offsets; the last one
+// is p's.
+func (m *Machine) queueForget(list []TopicPartition, p proposal) {
+	for ; len(list) > maxForget; list = list[maxForget:] {
+		m.queue(proposal{name: p.name}, &forget{p.name, list[:maxForget]})
+	}
+	m.queue(p, &forget{p.name, list})
 }
 
 // ForgetTopic proposes to forget the offsets of a topic that was deleted.
@@ -157,17 +172,17 @@ func (m *Machine) forget(dead func(name string, s *stored, o *Offset) bool) {
 			continue
 		}
 		s := m.state.groups[name]
-		c := &forget{group: name}
+		var list []TopicPartition
 		for _, o := range s.sorted() {
 			if dead(name, s, &o.Offset) {
-				c.partitions = append(c.partitions, o.TopicPartition)
+				list = append(list, o.TopicPartition)
 			}
 		}
 		switch {
-		case len(c.partitions) == len(s.offsets) && m.groups[name] == nil:
+		case len(list) == len(s.offsets) && m.groups[name] == nil:
 			m.queue(proposal{name: name}, &remove{name})
-		case len(c.partitions) > 0:
-			m.queue(proposal{name: name}, c)
+		case len(list) > 0:
+			m.queueForget(list, proposal{name: name})
 		}
 	}
 }

@@ -63,6 +63,36 @@ func TestLargeMetadataIsRefused(t *testing.T) {
 	want(t, "offsets", len(all.Offsets), 1)
 }
 
+func TestLargeCommitsAreRefused(t *testing.T) {
+	r := newRig(t, nil)
+	q := committing("g", "", -1, 1)
+	q.Offsets[0].Topic = strings.Repeat("t", 249)
+	for len(q.Offsets) < 50_000 {
+		q.Offsets = append(q.Offsets, q.Offsets[0])
+	}
+	want(t, "code", r.do(q).(*CommitResponse).Code, InvalidCommitOffsetSize)
+	want(t, "of a long name", r.commit(strings.Repeat("g", 1<<15), "", -1, 1), InvalidGroupID)
+}
+
+func TestManyOffsetsAreForgottenInParts(t *testing.T) {
+	r := newRig(t, nil)
+	q := committing("g", "", -1, 1)
+	del := &OffsetDeleteRequest{Group: "g"}
+	for p := range int32(2*maxForget + 1) {
+		o := q.Offsets[0]
+		o.Partition = p
+		q.Offsets = append(q.Offsets, o)
+		del.Partitions = append(del.Partitions, o.TopicPartition)
+	}
+	r.do(q)
+	want(t, "committed", len(r.do(&FetchRequest{Group: "g", All: true}).(*FetchResponse).Offsets), 2*maxForget+1)
+	a := r.ask(del)
+	want(t, "commands", len(r.m.waiting), 3)
+	r.flush()
+	want(t, "code", a.response.(*OffsetDeleteResponse).Partitions[2*maxForget], None)
+	want(t, "left", len(r.do(&FetchRequest{Group: "g", All: true}).(*FetchResponse).Offsets), 0)
+}
+
 func TestOffsetsExpireOnlyInEmptyGroups(t *testing.T) {
 	r := newRig(t, nil)
 	ids, gen := r.gather("live", 1)

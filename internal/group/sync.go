@@ -25,6 +25,10 @@ func (m *Machine) sync(now time.Time, to any, r *SyncRequest) {
 		m.reply(to, g.synced(mem))
 		return
 	}
+	if mem.id == g.leader && sizeOfAll(r.Assignments) > maxGroup {
+		m.reply(to, r.refuse(MessageTooLarge))
+		return
+	}
 	if mem.sync != nil { // its client has given up on the earlier one
 		m.reply(mem.sync, &SyncResponse{Code: RebalanceInProgress})
 	}
@@ -33,6 +37,14 @@ func (m *Machine) sync(now time.Time, to any, r *SyncRequest) {
 		m.assign(now, g, r.Assignments)
 	}
 	m.settle(now, g)
+}
+
+func sizeOfAll(list []Assignment) int {
+	n := 0
+	for _, a := range list {
+		n += len(a.Data)
+	}
+	return n
 }
 
 // assign proposes the leader's assignment; the syncs are answered once it is
