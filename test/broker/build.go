@@ -19,10 +19,10 @@ var builds struct {
 
 // Build builds the waybill binary with flags for go build, such as "-tags=x",
 // once for each set of flags, and returns its path. The environment variable
-// WAYBILL_BINARY names a binary to use instead when there are no flags.
+// BROKERTEST_BINARY names a binary to use instead when there are no flags.
 func Build(t testing.TB, flags ...string) string {
 	t.Helper()
-	if bin := os.Getenv("WAYBILL_BINARY"); bin != "" && len(flags) == 0 {
+	if bin := os.Getenv("BROKERTEST_BINARY"); bin != "" && len(flags) == 0 {
 		return bin
 	}
 	bin, err := build(flags)

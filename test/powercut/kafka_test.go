@@ -4,6 +4,7 @@ package powercut_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -195,11 +196,15 @@ func (l *kafkaLoad) commit(ctx context.Context) {
 			return
 		}
 		for i := range int32(partitions) {
-			if one, ok := resp.Lookup(topic, i); !ok || one.Err != nil {
-				l.r.problem("commit of partition %d: %v", i, one.Err)
-			} else {
-				l.commits.Answered(group, topic, i, l.committed)
+			one, ok := resp.Lookup(topic, i)
+			if !ok {
+				one.Err = errors.New("no answer")
 			}
+			// Without power it is the client that does not find the topic.
+			if l.r.failed("commit", one.Err) {
+				return
+			}
+			l.commits.Answered(group, topic, i, l.committed)
 		}
 	}
 }
