@@ -20,6 +20,8 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -100,7 +102,8 @@ func (b *Broker) Launch() error {
 	}
 	args := []string{"serve", "--data-dir", b.DataDir, "--amqp", b.AMQP, "--kafka", b.Kafka, "--http", b.HTTP}
 	b.cmd = exec.Command(b.opts.Binary, append(args, b.opts.Args...)...)
-	b.cmd.Env = append(os.Environ(), b.opts.Env...)
+	own := func(setting string) bool { return strings.HasPrefix(setting, binaryEnv+"=") }
+	b.cmd.Env = append(slices.DeleteFunc(os.Environ(), own), b.opts.Env...)
 	b.cmd.Stdout, b.cmd.Stderr = b.log, b.log
 	b.cmd.SysProcAttr = dieWithParent()
 	if err := b.cmd.Start(); err != nil {

@@ -10,6 +10,9 @@ import (
 	"testing"
 )
 
+// binaryEnv names a binary to test; it is none of the broker's own settings.
+const binaryEnv = "WAYBILL_BINARY"
+
 // builds are the binaries of this test process.
 var builds struct {
 	sync.Mutex
@@ -19,10 +22,10 @@ var builds struct {
 
 // Build builds the waybill binary with flags for go build, such as "-tags=x",
 // once for each set of flags, and returns its path. The environment variable
-// BROKERTEST_BINARY names a binary to use instead when there are no flags.
+// WAYBILL_BINARY names a binary to use instead when there are no flags.
 func Build(t testing.TB, flags ...string) string {
 	t.Helper()
-	if bin := os.Getenv("BROKERTEST_BINARY"); bin != "" && len(flags) == 0 {
+	if bin := os.Getenv(binaryEnv); bin != "" && len(flags) == 0 {
 		return bin
 	}
 	bin, err := build(flags)
