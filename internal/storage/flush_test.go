@@ -68,24 +68,24 @@ func TestFlushKeepsWhatIsLive(t *testing.T) {
 	s.Start()
 	l, small := s.Log(1), s.Log(2)
 	tiny := fill(t, s, small, 3, 10)
-	want := fill(t, s, l, 500, 1000)
+	want := fill(t, s, l, 700, 1000)
 	eventually(t, "a flush", func() bool { l.mu.RLock(); defer l.mu.RUnlock(); return len(l.chunks) > 0 && len(l.tables) < 3 })
 	same(t, l, want)
 	same(t, small, tiny)
 
-	// All but one message of the first three hundred are dead.
+	// All but one message of the first six hundred are dead.
 	conf := &raftpb.ConfState{Voters: []uint64{1}}
-	live := func(from, to record.Offset) bool { return from <= 100 && 100 < to || to > 300 }
-	o.set(1, Checkpoint{Applied: 400, Term: 1, ConfState: conf, State: []byte("machine"), Live: live})
+	live := func(from, to record.Offset) bool { return from <= 100 && 100 < to || to > 600 }
+	o.set(1, Checkpoint{Applied: 650, Term: 1, ConfState: conf, State: []byte("machine"), Live: live})
 	want = append(want, fill(t, s, l, 200, 1000)...)
-	eventually(t, "the checkpoint", func() bool { return l.FirstIndex() == 401 })
+	eventually(t, "the checkpoint", func() bool { return l.FirstIndex() == 651 })
 	check := func() {
 		t.Helper()
 		ents, err := l.ReadFrom(0, 1000, 1, true)
 		if err != nil || len(ents) != 1 {
 			t.Fatal(ents, err)
 		}
-		for off := record.Offset(300); off < 700; {
+		for off := record.Offset(600); off < 900; {
 			ents, err := l.ReadFrom(off, 1000, 8000, true)
 			if err != nil || len(ents) == 0 {
 				t.Fatal(off, ents, err)
@@ -97,7 +97,7 @@ func TestFlushKeepsWhatIsLive(t *testing.T) {
 		}
 	}
 	check()
-	same(t, l, want[399:])
+	same(t, l, want[649:])
 	eventually(t, "the compaction", func() bool {
 		fill(t, s, small, 20, 1000)
 		ents, err := l.ReadFrom(0, 1000, 1, true)
@@ -108,7 +108,7 @@ func TestFlushKeepsWhatIsLive(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return ents[0].GetIndex() > 90 && next[0].GetIndex() > 250
+		return ents[0].GetIndex() > 90 && next[0].GetIndex() > 450
 	})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -117,13 +117,13 @@ func TestFlushKeepsWhatIsLive(t *testing.T) {
 	s = openStore(t, fs, opts)
 	l = s.Log(1)
 	check()
-	same(t, l, want[399:])
-	if _, c := l.State(); c == nil || string(c.State) != "machine" || c.Applied != 400 || c.ConfState.GetVoters()[0] != 1 {
+	same(t, l, want[649:])
+	if _, c := l.State(); c == nil || string(c.State) != "machine" || c.Applied != 650 || c.ConfState.GetVoters()[0] != 1 {
 		t.Fatal(c)
 	}
 	// All is dead: the segments go.
 	s.Start()
-	o.set(1, Checkpoint{Applied: 701, Term: 1, ConfState: conf})
+	o.set(1, Checkpoint{Applied: 901, Term: 1, ConfState: conf})
 	o.set(2, Checkpoint{Applied: s.Log(2).LastIndex(), Term: 1, ConfState: conf})
 	eventually(t, "the end of the segments", func() bool {
 		put(t, s, s.Log(3), entry(uint64(s.Log(3).LastIndex())+1, 1, s.Log(3).nextOffset(), 1, strings.Repeat("y", 10000)))
