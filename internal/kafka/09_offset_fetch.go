@@ -13,7 +13,14 @@ func (s *Server) offsetFetch(r *request, req *kmsg.OffsetFetchRequest) {
 	if r.version < 8 {
 		groups = []kmsg.OffsetFetchRequestGroup{oldOffsetFetch(req)}
 	}
+	first := onlyOnce()
 	gather(len(groups), func(i int, done func(kmsg.OffsetFetchResponseGroup)) {
+		if !first(groups[i].Group) {
+			again := kmsg.NewOffsetFetchResponseGroup()
+			again.Group, again.ErrorCode = groups[i].Group, codeInvalidRequest
+			done(again)
+			return
+		}
 		s.fetchGroup(r.version, &groups[i], done)
 	}, func(answers []kmsg.OffsetFetchResponseGroup) {
 		resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)

@@ -9,7 +9,12 @@ import (
 )
 
 func (s *Server) describeGroups(r *request, req *kmsg.DescribeGroupsRequest) {
+	first := onlyOnce()
 	gather(len(req.Groups), func(i int, done func(*broker.GroupDescription)) {
+		if !first(req.Groups[i]) {
+			done(&broker.GroupDescription{Code: broker.GroupCode(codeInvalidRequest)})
+			return
+		}
 		s.cfg.Broker.DescribeGroup(req.Groups[i], done)
 	}, func(answers []*broker.GroupDescription) {
 		resp := req.ResponseKind().(*kmsg.DescribeGroupsResponse)

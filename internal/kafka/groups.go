@@ -95,6 +95,18 @@ func gather[T any](n int, start func(i int, done func(T)), finish func([]T)) {
 // spot is a place in a response: numbers of a topic and of a partition in it.
 type spot struct{ topic, partition int }
 
+// onlyOnce returns a function that reports whether a group is asked about for
+// the first time in a request. The answer about one group may be large, so a
+// request that repeats it is not served again and again.
+func onlyOnce() func(group string) bool {
+	seen := make(map[string]struct{})
+	return func(group string) bool {
+		_, again := seen[group]
+		seen[group] = struct{}{}
+		return !again
+	}
+}
+
 // newMemberID makes a member id that never was: a name to recognize it by, and
 // a random UUID.
 func newMemberID(name string) string {

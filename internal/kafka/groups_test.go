@@ -233,9 +233,12 @@ func TestAGroupInEveryVersion(t *testing.T) {
 func (n *groupNode) describe(group string, version int16) {
 	n.t.Helper()
 	req := kmsg.NewPtrDescribeGroupsRequest()
-	req.Groups = []string{group, "nobody"}
+	req.Groups = []string{group, "nobody", group}
 	resp := ask[*kmsg.DescribeGroupsResponse](n, req, version)
 	g, none := resp.Groups[0], resp.Groups[1]
+	if again := resp.Groups[2]; again.ErrorCode != codeInvalidRequest || len(again.Members) != 0 {
+		n.t.Fatalf("version %d: %+v", version, again)
+	}
 	if g.ErrorCode != 0 || g.State != "Stable" || g.Members[0].ClientHost != "/127.0.0.1" || g.Members[0].ClientID != "test" {
 		n.t.Fatalf("version %d: %+v", version, g)
 	}
