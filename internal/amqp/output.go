@@ -37,6 +37,10 @@ type output struct {
 // that reads slowly but steadily is no failure.
 const writeChunk = 128 << 10
 
+// keepBuffer is the largest buffer that is kept for the next frames although
+// the last ones needed much less: a burst does not cost memory for ever.
+const keepBuffer = 128 << 10
+
 func newOutput(conn net.Conn, limit int, timeout time.Duration) *output {
 	return &output{
 		conn: conn, limit: limit, timeout: timeout,
@@ -200,7 +204,7 @@ func (o *output) flush() (total int, done bool, err error) {
 		}
 		total += len(batch)
 		o.mu.Lock()
-		if cap(batch) <= 2*o.limit {
+		if cap(batch) <= max(keepBuffer, 4*len(batch)) {
 			o.spare = batch[:0]
 		}
 		o.mu.Unlock()

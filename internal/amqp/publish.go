@@ -54,7 +54,7 @@ func (ch *channel) publish(args []byte) error {
 		return err
 	}
 	if m.Immediate {
-		return exceptionf(spec.NotImplemented, "immediate=true; publish with mandatory and use a consumer's presence instead")
+		return exceptionf(spec.NotImplemented, "immediate=true; publish with mandatory instead")
 	}
 	in := &ch.incoming
 	// The next publication has the same exchange and often the same key, so the
