@@ -51,12 +51,14 @@ func (p *Partition) Read(off record.Offset, maxBytes int) (ReadResult, error) {
 		if err != nil {
 			return r, p.readError(off, err)
 		}
-		b = fit(b, maxBytes-r.Size, r.Size == 0)
-		if len(b) == 0 {
-			break
+		some := fit(b, maxBytes-r.Size, r.Size == 0)
+		if len(some) > 0 {
+			r.Batches = append(r.Batches, some)
+			r.Size += len(some)
 		}
-		r.Batches = append(r.Batches, b)
-		r.Size += len(b)
+		if len(some) < len(b) {
+			break // a smaller entry behind it might fit, but would leave a gap
+		}
 	}
 	if len(r.Batches) > 0 && record.Batch(r.Batches[0]).BaseOffset() > off || len(r.Batches) == 0 {
 		return p.missing(off, r)

@@ -155,7 +155,7 @@ func TestPartitionKeepsBatchesAcrossRestarts(t *testing.T) {
 		p := n.topic(nil)
 		a := make(answers, 300)
 		for i := range 300 {
-			value := bytes.Repeat([]byte{byte(rnd.Int())}, rnd.IntN(20_000))
+			value := bytes.Repeat([]byte{byte(rnd.Int())}, 1<<rnd.IntN(15))
 			b := recordtest.Batch{Time: now.Load(), Values: slices.Repeat([][]byte{value}, 1+rnd.IntN(3))}.Encode()
 			want = append(want, b)
 			p.Append(bytes.Clone(b), a, i)
@@ -165,7 +165,7 @@ func TestPartitionKeepsBatchesAcrossRestarts(t *testing.T) {
 				t.Fatalf("answer %d is for %d: %v", i, r.tag, r.Err)
 			}
 		}
-		for _, maxBytes := range []int{0, 50_000, 10 << 20} {
+		for _, maxBytes := range []int{0, 500, 5_000, 50_000, 10 << 20} {
 			got := readAll(t, p, 0, maxBytes)
 			if len(got) != len(want) {
 				t.Fatalf("%d batches, want %d", len(got), len(want))
