@@ -51,19 +51,25 @@ func (p *Partition) Read(off record.Offset, maxBytes int) (ReadResult, error) {
 		if err != nil {
 			return r, p.readError(off, err)
 		}
-		some := fit(b, maxBytes-r.Size, r.Size == 0)
-		if len(some) > 0 {
-			r.Batches = append(r.Batches, some)
-			r.Size += len(some)
-		}
-		if len(some) < len(b) {
-			break // a smaller entry behind it might fit, but would leave a gap
+		if !r.take(b, maxBytes) {
+			break
 		}
 	}
 	if len(r.Batches) > 0 && record.Batch(r.Batches[0]).BaseOffset() > off || len(r.Batches) == 0 {
 		return p.missing(off, r)
 	}
 	return r, nil
+}
+
+// take adds the batches of an entry; false when not all of them fit. Then a
+// smaller entry behind it might fit, but would leave a gap.
+func (r *ReadResult) take(b []byte, maxBytes int) bool {
+	some := fit(b, maxBytes-r.Size, r.Size == 0)
+	if len(some) > 0 {
+		r.Batches = append(r.Batches, some)
+		r.Size += len(some)
+	}
+	return len(some) == len(b)
 }
 
 // missing: the log does not hold off. Retention may have dropped it a moment

@@ -184,6 +184,22 @@ func TestPartitionKeepsBatchesAcrossRestarts(t *testing.T) {
 	}
 }
 
+func TestReadLeavesNoGap(t *testing.T) {
+	small, large := []byte(recordtest.New("v")), []byte(recordtest.New(string(make([]byte, 5000))))
+	var r ReadResult
+	if r.take(append(bytes.Clone(small), large...), 1000) || r.Size != len(small) {
+		t.Errorf("an entry that is too large for 1000 bytes: %d taken, and more may follow", r.Size)
+	}
+	r = ReadResult{}
+	if !r.take(small, 1000) || r.take(large, 1000) || r.Size != len(small) {
+		t.Errorf("a small entry, and a large one: %d taken", r.Size)
+	}
+	r = ReadResult{}
+	if !r.take(large, 1000) || r.take(small, 1000) || r.Size != len(large) {
+		t.Errorf("the first batch is taken in any case: %d taken", r.Size)
+	}
+}
+
 func TestProducerStateSurvivesARestart(t *testing.T) {
 	fs, now := vfs.NewMem(), new(atomic.Int64)
 	n := startPartitionNode(t, fs, now)
