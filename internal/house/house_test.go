@@ -31,17 +31,16 @@ var mayImport = map[string][]string{
 	"internal/kafka":  {"internal/auth", "internal/broker", "internal/record"},
 	"internal/auth":   {},
 
-	"internal/broker":  {"internal/catalog", "internal/group", "internal/queue", "internal/topic", "internal/replica", "internal/storage", "internal/transport", "internal/record"},
+	"internal/broker":  {"internal/catalog", "internal/group", "internal/queue", "internal/topic", "internal/replica", "internal/storage", "internal/record"},
 	"internal/queue":   {"internal/record"},
 	"internal/topic":   {"internal/record"},
 	"internal/group":   {"internal/record"},
 	"internal/catalog": {"internal/record"},
 
-	"internal/replica":   {"internal/storage", "internal/transport", "internal/record"},
-	"internal/transport": {},
-	"internal/storage":   {"internal/vfs", "internal/record"},
-	"internal/vfs":       {},
-	"internal/record":    {},
+	"internal/replica": {"internal/storage", "internal/record"},
+	"internal/storage": {"internal/vfs", "internal/record"},
+	"internal/vfs":     {},
+	"internal/record":  {},
 
 	"internal/record/recordtest": {"internal/record"},
 
