@@ -37,7 +37,7 @@ func parseCheckpoint(b []byte) (*Checkpoint, []byte, error) {
 		return nil, nil, d.err
 	}
 	if err := proto.Unmarshal(conf, c.ConfState); err != nil {
-		return nil, nil, fmt.Errorf("%w: membership: %v", errRecord, err)
+		return nil, nil, fmt.Errorf("%w: membership: %w", errRecord, err)
 	}
 	return c, d.b, nil
 }

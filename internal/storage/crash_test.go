@@ -17,7 +17,7 @@ import (
 
 var (
 	crashSeed = flag.Uint64("crash.seed", 0, "replay this seed of the crash test")
-	crashRuns = flag.Int("crash.runs", 12, "seeds of the crash test")
+	crashRuns = flag.Int("crash.runs", 5, "seeds of the crash test")
 )
 
 // model is what a log must hold: what was acknowledged, and what was asked
@@ -315,7 +315,7 @@ func (l *Log) is(s modelState) error {
 	}
 	for i, e := range s.entries {
 		if term, err := l.Term(record.Index(i + 2)); record.Index(i+2) >= first-1 && (err != nil || term != e.GetTerm()) {
-			return fmt.Errorf("term of %d: %d, %v, not %d", i+2, term, err, e.GetTerm())
+			return fmt.Errorf("term of %d: %d, %w, not %d", i+2, term, err, e.GetTerm())
 		}
 	}
 	return l.offsetsAre(s, first)

@@ -67,12 +67,11 @@ func verdict(t testing.TB, fs *vfs.Mem, opts Options, want map[record.LogID][]*r
 		for id, entries := range want {
 			err := readAll(s.Log(id), entries)
 			if errors.Is(err, ErrDamaged) {
-				if s.Log(id).Damaged() == nil {
-					err = fmt.Errorf("reads fail, but it is not damaged: %w", err)
-				} else {
+				if s.Log(id).Damaged() != nil {
 					hurt++
 					continue
 				}
+				err = fmt.Errorf("reads fail, but it is not damaged: %w", err)
 			}
 			if err != nil {
 				s.Close()

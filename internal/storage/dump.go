@@ -110,7 +110,9 @@ type dumper struct{ out *bufio.Writer }
 
 func newDumper(w io.Writer) *dumper { return &dumper{bufio.NewWriter(w)} }
 
-func (d *dumper) printf(format string, args ...any) { fmt.Fprintf(d.out, format, args...) }
+func (d *dumper) printf(format string, args ...any) {
+	_, _ = fmt.Fprintf(d.out, format, args...)
+}
 
 func (d *dumper) batch(b *batch) {
 	var flags string

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -68,7 +69,7 @@ func (f *flusher) run() {
 
 func closeFiles(files []sealedFile) {
 	for _, f := range files {
-		f.file.Close()
+		closeClean(f.file)
 	}
 }
 
@@ -111,10 +112,8 @@ func (f *flusher) checkpoint(files []sealedFile) error {
 	f.written.Store(false)
 	p := f.newPlan(files)
 	p.ask()
-	err := p.arrange()
-	if err == nil {
-		err = p.write()
-	}
+	p.arrange()
+	err := p.write()
 	if err == nil {
 		err = f.writeImage(f.number+1, p.image())
 	}
@@ -162,8 +161,8 @@ func (s *Store) writeImage(n uint64, m *image) error {
 		err = cerr
 	}
 	if err != nil {
-		s.fs.Remove(name + newSuffix) // Open removes it otherwise
-		return fmt.Errorf("write %s: %w", name, err)
+		err = fmt.Errorf("write %s: %w", name, err)
+		return errors.Join(err, s.fs.Remove(name+newSuffix))
 	}
 	s.metrics.ckptBytes.Add(float64(len(b)))
 	s.metrics.checkpoints.Inc()

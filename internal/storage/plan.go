@@ -39,7 +39,6 @@ type logPlan struct {
 	live    func(from, to record.Offset) bool
 	was     record.Index // applied, when the plan was made
 	applied record.Index
-	last    record.Index
 	parts   []part
 	changes bool // chunks takes the place of the log's
 	chunks  []*chunk
@@ -152,7 +151,7 @@ func (lp *logPlan) keepChunk(c *chunk, last record.Index) bool {
 
 // arrange decides for every planned log which chunks stay, which are
 // rewritten, and what of the memory is written.
-func (p *plan) arrange() error {
+func (p *plan) arrange() {
 	for _, id := range slices.Sorted(maps.Keys(p.logs)) {
 		p.logs[id].split(p.through)
 	}
@@ -161,7 +160,6 @@ func (p *plan) arrange() error {
 	for _, id := range slices.Sorted(maps.Keys(p.logs)) {
 		p.logs[id].load(p.rewrite)
 	}
-	return nil
 }
 
 // split takes the log apart.

@@ -194,6 +194,8 @@ func (l *Log) readAt(s *segment, b []byte, pos int64) error {
 		if errors.Is(err, os.ErrClosed) {
 			return ErrClosed
 		}
+	} else if errors.Is(err, ErrClosed) {
+		return err
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("storage: open %s: %w", s.name(), err)
 	}

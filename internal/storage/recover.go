@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -274,229 +273,13 @@ func (r *recovery) list(dir, suffix string) (numbers []uint64, err error) {
 	return numbers, nil
 }
 
-// rewrite writes the recovered tail to a new WAL file. What was read may have
-// come from a page cache that a failed sync left clean; and a file that ends in a torn
-// batch must not be continued. The file gets its name when it is durable as a whole.
-func (r *recovery) rewrite() error {
-	id := r.image.replayFrom
-	if n := len(r.wals); n > 0 {
-		id = max(id, r.wals[n-1]+1)
-	}
-	s := r.Store
-	s.preparer = &preparer{store: s, next: make(chan *walFile), freed: make(chan struct{}, 1), done: make(chan struct{}), id: id, size: 2 * firstWAL}
-	s.wal = &wal{store: s, wake: make(chan struct{}, 1), done: make(chan struct{}), seq: r.replay.seq}
-	name := s.preparer.path(id, walSuffix+newSuffix)
-	f, size, err := r.spare(name)
-	if err != nil {
-		return err
-	}
-	file := newWALFile(id, f, size)
-	file.pos = sector // for the head
-	w := &rewriter{wal: s.wal, file: file}
-	w.seq++
-	if err = w.logs(r); err == nil {
-		err = w.head(r.replay.seq+1, min(firstWAL, s.opts.WALFileSize))
-	}
-	if err == nil {
-		err = s.preparer.publish(name, id)
-	}
-	if err != nil {
-		f.Close()
-		return errors.Join(err, s.fs.Remove(name))
-	}
-	if f, err = reopen(s.fs, f, s.preparer.path(id, walSuffix)); err != nil {
-		return err
-	}
-	file.file = f
-	s.wal.file = file
-	s.active.Store(id)
-	for _, l := range s.logs {
-		for _, t := range l.tables {
-			t.wal = id
-		}
-	}
-	return nil
-}
-
-// spare opens a file for the recovered tail: the largest WAL file that holds nothing,
-// or a new one. On a full disk the space that it has already is all there is.
-func (r *recovery) spare(name string) (f vfs.File, size int64, err error) {
-	var id uint64
-	for n, s := range r.empty {
-		if s > size || s == size && n < id {
-			id, size = n, s
-		}
-	}
-	if size == 0 {
-		f, err = r.fs.Create(name)
-		return f, 0, err
-	}
-	r.wals = slices.DeleteFunc(r.wals, func(n uint64) bool { return n == id })
-	if err := r.fs.Rename(r.path(walName, fileName(id, walSuffix)), name); err != nil {
-		return nil, 0, err
-	}
-	f, err = r.fs.Open(name)
-	return f, size &^ (sector - 1), err
-}
-
-// reopen opens a file under its new name.
-func reopen(fs vfs.FS, f vfs.File, name string) (vfs.File, error) {
-	if err := f.Close(); err != nil {
-		return nil, err
-	}
-	return fs.Open(name)
-}
-
-// rewriter writes batches without syncing each.
-type rewriter struct {
-	*wal
-	file *walFile
-}
-
-// logs writes all that was replayed, in the order of the log ids.
-func (w *rewriter) logs(r *recovery) error {
-	w.batch.reset()
-	if r.replay.all != nil {
-		w.batch.damage(kindDamageAll, 0, r.replay.all.what)
-	}
-	for _, id := range r.replay.deleted {
-		w.batch.deletion(id)
-	}
-	for _, id := range slices.Sorted(maps.Keys(r.Store.logs)) {
-		if err := w.log(r.Store.logs[id]); err != nil {
-			return err
-		}
-	}
-	return w.flush()
-}
-
-func (w *rewriter) log(l *Log) error {
-	if l.fromWAL {
-		w.batch.snapshot(l.id, l.checkpoint)
-	}
-	for _, t := range l.tables {
-		items := t.items
-		for len(items) > 0 {
-			n, bytes := 0, 0
-			for n < len(items) && (n == 0 || bytes < maxBatch/4) {
-				bytes += entryLen(items[n].e)
-				n++
-			}
-			start := w.batch.begin(kindEntries, l.id)
-			for i := range items[:n] {
-				w.batch.buf, _ = appendEntry(w.batch.buf, l.seed, items[i].e)
-			}
-			w.batch.finish(start)
-			items = items[n:]
-			if len(w.batch.buf) >= maxBatch/2 {
-				if err := w.flush(); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	if l.hasHard {
-		w.batch.hardState(l.id, l.hard)
-	}
-	if what := l.ownDamage(); what != "" {
-		w.batch.damage(kindDamage, l.id, what)
-	}
-	return nil
-}
-
-// flush writes the batch. Its durable-through is the batch before it: whoever
-// sees the file sees all of it.
-func (w *rewriter) flush() error {
-	b := w.batch.seal(w.file, w.seq+1, w.seq, 0)
-	if _, err := w.file.file.WriteAt(b, w.file.pos); err != nil {
-		return err
-	}
-	w.file.pos += int64(len(b))
-	w.seq++
-	w.batch.reset()
-	return nil
-}
-
-// head makes room for more in the file, writes its first batch, and syncs all.
-func (w *rewriter) head(seq uint64, room int64) error {
-	f := w.file
-	size := max(f.size, alignUp(max(room, f.pos+room/2)))
-	if from := max(f.size, f.pos); from < size {
-		if err := zero(f.file, from, size, nil); err != nil {
-			return err
-		}
-	}
-	f.size = size
-	w.batch.reset()
-	if _, err := f.file.WriteAt(w.batch.seal(f, seq, w.seq, flagRebase), 0); err != nil {
-		return err
-	}
-	w.store.synced.Store(w.seq)
-	return f.file.Sync()
-}
-
-// tidyWAL keeps a few of the files that were replayed, to be used again, and
-// sets those with damage aside.
-func (r *recovery) tidyWAL() error {
-	for _, id := range r.wals {
-		name := r.path(walName, fileName(id, walSuffix))
-		if _, hurt := r.replay.hurt[id]; hurt || r.replay.found {
-			if err := r.setAside(name); err != nil {
-				return err
-			}
-			continue
-		}
-		fi, err := r.fs.Stat(name)
-		if err != nil {
-			return err
-		}
-		if err := r.preparer.recycle(name, fi.Size()); err != nil {
-			return err
-		}
-	}
-	return r.fs.SyncDir(r.walDir)
-}
-
-// setAside moves a damaged file to where an operator finds it.
-func (r *recovery) setAside(name string) error {
-	dir := r.path(damagedName)
-	if err := r.fs.MkdirAll(dir); err != nil {
-		return err
-	}
-	if err := r.fs.SyncDir(r.dir); err != nil {
-		return err
-	}
-	to := path.Join(dir, path.Base(name))
-	r.opts.Logger.Error("damaged WAL file set aside", "from", name, "to", to)
-	if err := r.fs.Rename(name, to); err != nil {
-		return err
-	}
-	return r.fs.SyncDir(dir)
-}
-
-// tidyCheckpoints removes all but the newest.
-func (r *recovery) tidyCheckpoints() error {
-	numbers, err := r.list(checkpointName, checkpointSuffix)
-	if err != nil {
-		return err
-	}
-	for _, n := range numbers {
-		if n != r.number && r.trusted() {
-			if err := r.fs.Remove(r.path(checkpointName, fileName(n, checkpointSuffix))); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // readFile reads a whole file.
 func readFile(fs vfs.FS, name string) ([]byte, error) {
 	f, err := fs.OpenRead(name)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer closeClean(f)
 	size, err := f.Size()
 	if err != nil {
 		return nil, err
@@ -507,3 +290,7 @@ func readFile(fs vfs.FS, name string) ([]byte, error) {
 	}
 	return b, nil
 }
+
+// closeClean closes a file that was only read, or of which all that matters
+// is synced: an error of the close has nothing to say.
+func closeClean(f io.Closer) { _ = f.Close() }

@@ -53,7 +53,7 @@ func readWAL(fs vfs.FS, name string, id uint64) (*walImage, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer closeClean(f)
 	size, err := f.Size()
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func readHead(fs vfs.FS, name string, id uint64) (*walImage, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer closeClean(f)
 	size, err := f.Size()
 	if err != nil {
 		return nil, err
@@ -168,7 +168,7 @@ func (r *replay) tail(img *walImage, pos int64) {
 	}
 	for _, s := range img.bad {
 		if s.to > pos {
-			r.damageAll(img, fmt.Sprintf("%s, position %d: cannot be read: %v", img.name, s.from, s.err))
+			r.damageAll(fmt.Sprintf("%s, position %d: cannot be read: %v", img.name, s.from, s.err))
 			return
 		}
 	}
@@ -182,7 +182,7 @@ func (r *replay) gap(img *walImage, b *batch) {
 	}
 	switch {
 	case b.seq <= r.seq:
-		r.damageAll(img, fmt.Sprintf("%s, position %d: batch %d follows batch %d", img.name, b.pos, b.seq, r.seq))
+		r.damageAll(fmt.Sprintf("%s, position %d: batch %d follows batch %d", img.name, b.pos, b.seq, r.seq))
 	case max(b.durable, r.proved) <= r.seq:
 		r.store.opts.Logger.Warn("the WAL ends in a batch that was never acknowledged", "file", where.name, "position", at, "batch", r.seq+1)
 		r.ended = true
@@ -193,7 +193,7 @@ func (r *replay) gap(img *walImage, b *batch) {
 		r.hurt[where.id] = where.name
 		r.batch(where, r.suspect, &what)
 	default:
-		r.damageAll(where, fmt.Sprintf("%s, position %d: batches %d to %d are missing or damaged", where.name, at, r.seq+1, b.seq-1))
+		r.damageAll(fmt.Sprintf("%s, position %d: batches %d to %d are missing or damaged", where.name, at, r.seq+1, b.seq-1))
 	}
 }
 
@@ -207,10 +207,10 @@ func (r *replay) end() {
 		img = &walImage{name: r.store.walDir}
 		r.suspect = &batch{}
 	}
-	r.damageAll(img, fmt.Sprintf("%s, position %d: batches %d to %d are missing or damaged", img.name, r.suspect.pos, r.seq+1, r.proved))
+	r.damageAll(fmt.Sprintf("%s, position %d: batches %d to %d are missing or damaged", img.name, r.suspect.pos, r.seq+1, r.proved))
 }
 
-func (r *replay) damageAll(img *walImage, what string) {
+func (r *replay) damageAll(what string) {
 	r.store.opts.Logger.Error("damaged WAL: any log may have lost entries", "what", what)
 	r.found = true
 	if r.all == nil {
@@ -237,7 +237,7 @@ func (r *replay) batch(img *walImage, b *batch, damage *string) {
 			damage = &what
 		}
 		if rest == nil {
-			r.damageAll(img, *damage)
+			r.damageAll(*damage)
 			return
 		}
 		r.hurt[img.id] = img.name
@@ -331,9 +331,10 @@ func (e damageError) Error() string {
 
 func (e damageError) Unwrap() error { return ErrDamaged }
 
-// own returns the damage that is the log's alone, not that of the store.
+// ownDamage returns the damage that is the log's alone, not that of the store.
 func (l *Log) ownDamage() (what string) {
-	if d, ok := l.damage.(damageError); ok && d.log != 0 {
+	var d damageError
+	if errors.As(l.damage, &d) && d.log != 0 {
 		return d.what
 	}
 	return ""

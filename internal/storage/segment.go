@@ -40,9 +40,10 @@ type segments struct {
 	dir  string
 	fail func(error)
 
-	mu    sync.Mutex
-	open  []*segment // with a file
-	clock uint64
+	mu     sync.Mutex
+	open   []*segment // with a file
+	clock  uint64
+	closed bool
 }
 
 func (s *segment) name() string { return path.Join(s.set.dir, fileName(s.number, segSuffix)) }
@@ -85,7 +86,7 @@ func (s *segment) close() {
 	if s.file == nil {
 		return
 	}
-	s.file.Close() // all that matters was synced
+	closeClean(s.file)
 	s.file = nil
 	if i := slices.Index(s.set.open, s); i >= 0 {
 		s.set.open = slices.Delete(s.set.open, i, i+1)
@@ -97,6 +98,9 @@ func (s *segment) handle() (vfs.File, error) {
 	set := s.set
 	set.mu.Lock()
 	defer set.mu.Unlock()
+	if set.closed {
+		return nil, ErrClosed
+	}
 	set.clock++
 	s.inUse = set.clock
 	if s.file != nil {
@@ -145,6 +149,7 @@ func (s *segments) opened(seg *segment, f vfs.File) {
 func (s *segments) closeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closed = true
 	for len(s.open) > 0 {
 		s.open[len(s.open)-1].close()
 	}

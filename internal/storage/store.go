@@ -51,6 +51,7 @@ type Store struct {
 
 	failMu sync.Mutex
 	failed error
+	dead   atomic.Bool // failed is set
 }
 
 // sealedFile is a full WAL file.
@@ -60,7 +61,8 @@ type sealedFile struct {
 }
 
 // Start starts the flusher. Until then no checkpoint is asked for; the owners
-// of the recovered logs are set up between Open and Start.
+// of the recovered logs are set up between Open and Start. What is appended
+// before waits once a few WAL files are full.
 func (s *Store) Start() {
 	if s.started.CompareAndSwap(false, true) {
 		s.stopped.Go(s.flusher.run)
@@ -78,7 +80,7 @@ func (s *Store) Close() error {
 		s.stopped.Wait()
 		for len(s.sealed) > 0 {
 			f := <-s.sealed
-			f.file.Close()
+			closeClean(f.file)
 		}
 		s.segs.closeAll()
 		s.failMu.Lock()
@@ -97,6 +99,7 @@ func (s *Store) fail(err error) {
 	first := s.failed == nil
 	if first {
 		s.failed = err
+		s.dead.Store(true)
 	}
 	s.failMu.Unlock()
 	if first && !errors.Is(err, ErrClosed) {

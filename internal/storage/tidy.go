@@ -2,8 +2,64 @@ package storage
 
 import (
 	"fmt"
+	"path"
 	"time"
 )
+
+// tidyWAL keeps a few of the files that were replayed, to be used again, and
+// sets those with damage aside.
+func (r *recovery) tidyWAL() error {
+	for _, id := range r.wals {
+		name := r.path(walName, fileName(id, walSuffix))
+		if _, hurt := r.replay.hurt[id]; hurt || r.replay.found {
+			if err := r.setAside(name); err != nil {
+				return err
+			}
+			continue
+		}
+		fi, err := r.fs.Stat(name)
+		if err != nil {
+			return err
+		}
+		if err := r.preparer.recycle(name, fi.Size()); err != nil {
+			return err
+		}
+	}
+	return r.fs.SyncDir(r.walDir)
+}
+
+// setAside moves a damaged file to where an operator finds it.
+func (r *recovery) setAside(name string) error {
+	dir := r.path(damagedName)
+	if err := r.fs.MkdirAll(dir); err != nil {
+		return err
+	}
+	if err := r.fs.SyncDir(r.dir); err != nil {
+		return err
+	}
+	to := path.Join(dir, path.Base(name))
+	r.opts.Logger.Error("damaged WAL file set aside", "from", name, "to", to)
+	if err := r.fs.Rename(name, to); err != nil {
+		return err
+	}
+	return r.fs.SyncDir(dir)
+}
+
+// tidyCheckpoints removes all but the newest.
+func (r *recovery) tidyCheckpoints() error {
+	numbers, err := r.list(checkpointName, checkpointSuffix)
+	if err != nil {
+		return err
+	}
+	for _, n := range numbers {
+		if n != r.number && r.trusted() {
+			if err := r.fs.Remove(r.path(checkpointName, fileName(n, checkpointSuffix))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 // tidySegments removes what no checkpoint lists: the remains of a flush that
 // was not finished. When the metadata are not to be trusted nothing is removed.
@@ -69,9 +125,9 @@ func (l *Log) missing(sizes map[uint64]int64) {
 		size, ok := sizes[c.seg.number]
 		switch {
 		case !ok:
-			l.rots(fmt.Errorf("%w: log %d: %s is missing", ErrDamaged, l.id, c.seg.name()))
+			_ = l.rots(fmt.Errorf("%w: log %d: %s is missing", ErrDamaged, l.id, c.seg.name()))
 		case size < c.pos+c.size():
-			l.rots(fmt.Errorf("%w: log %d: %s ends at %d, its chunk at position %d has %d bytes", ErrDamaged, l.id, c.seg.name(), size, c.pos, c.size()))
+			_ = l.rots(fmt.Errorf("%w: log %d: %s ends at %d, its chunk at position %d has %d bytes", ErrDamaged, l.id, c.seg.name(), size, c.pos, c.size()))
 		}
 	}
 }

@@ -101,6 +101,9 @@ func (w *wal) process(reqs []*Append) error {
 				return err
 			}
 		}
+		if w.store.dead.Load() {
+			return w.store.failure()
+		}
 		w.apply(reqs[:n])
 		complete(reqs[:n])
 		reqs = reqs[n:]
@@ -155,6 +158,9 @@ func (a *Append) refused() error {
 // encode puts as many of the requests into the batch as fit, at least one, and
 // returns how many.
 func (w *wal) encode(reqs []*Append) int {
+	if cap(w.batch.buf) > 4*maxBatch { // after a very large request
+		w.batch.buf, w.crcs = nil, nil
+	}
 	w.batch.reset()
 	w.crcs = w.crcs[:0]
 	n, limit := 0, w.store.maxBatch()
@@ -299,7 +305,7 @@ func (w *wal) roll(need int64) error {
 	select {
 	case s.sealed <- sealedFile{full, w.seq}:
 	case <-s.closing: // it will be replayed
-		full.file.Close()
+		closeClean(full.file)
 	}
 	return nil
 }
@@ -315,7 +321,7 @@ func (w *wal) finish() {
 		}
 		w.apply(nil)
 	}
-	w.file.file.Close()
+	closeClean(w.file.file)
 }
 
 // stop lets the goroutine empty the queue and end, and waits for it.

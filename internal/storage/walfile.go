@@ -122,7 +122,7 @@ func (p *preparer) run() {
 		select {
 		case p.next <- f:
 		case <-p.store.wal.done:
-			f.file.Close()
+			closeClean(f.file)
 			return
 		}
 	}
@@ -146,7 +146,7 @@ func (p *preparer) make() (*walFile, error) {
 		return nil, err
 	}
 	if err := p.publish(temp, id); err != nil {
-		f.Close()
+		closeClean(f)
 		return nil, err
 	}
 	p.id = id
@@ -166,7 +166,7 @@ func (p *preparer) blank(temp string) (vfs.File, int64, error) {
 		}
 		size, err := f.Size()
 		if err != nil {
-			f.Close()
+			closeClean(f)
 		}
 		return f, size &^ (sector - 1), err
 	}
@@ -187,7 +187,7 @@ func (p *preparer) blank(temp string) (vfs.File, int64, error) {
 		err = f.Sync()
 	}
 	if err != nil {
-		f.Close()
+		closeClean(f)
 		return nil, 0, errors.Join(err, fs.Remove(temp))
 	}
 	p.size = 2 * size
