@@ -6,39 +6,60 @@ import (
 	"waybill/internal/group"
 )
 
-// GroupConfig and the types after it are the vocabulary of consumer groups, for
-// the front end: the coordinator's own.
+// The vocabulary of consumer groups is the coordinator's own; these are its
+// words for the front end.
 type (
-	GroupConfig     = group.Config
-	GroupCode       = group.Code
-	GroupProtocol   = group.Protocol
+	// GroupConfig sets the limits of the groups.
+	GroupConfig = group.Config
+	// GroupCode is an error code of the Kafka protocol.
+	GroupCode = group.Code
+	// GroupProtocol is a way to assign partitions that a member supports.
+	GroupProtocol = group.Protocol
+	// GroupAssignment is what one member shall consume.
 	GroupAssignment = group.Assignment
-	TopicPartition  = group.TopicPartition
+	// GroupDescription tells about one group.
+	GroupDescription = group.DescribeResponse
+	// TopicPartition names a partition.
+	TopicPartition = group.TopicPartition
+	// OffsetCommit is one offset to commit.
+	OffsetCommit = group.OffsetCommit
+	// FetchedOffset is a committed offset, if there is one.
+	FetchedOffset = group.FetchedOffset
 
-	JoinGroup            = group.JoinRequest
-	JoinGroupResult      = group.JoinResponse
-	SyncGroup            = group.SyncRequest
-	SyncGroupResult      = group.SyncResponse
-	GroupHeartbeat       = group.HeartbeatRequest
-	LeaveGroup           = group.LeaveRequest
-	LeaveGroupMember     = group.LeaveMember
-	LeaveGroupResult     = group.LeaveResponse
-	CommitOffsets        = group.CommitRequest
-	OffsetCommit         = group.OffsetCommit
-	CommitOffsetsResult  = group.CommitResponse
-	FetchOffsets         = group.FetchRequest
-	FetchOffsetsResult   = group.FetchResponse
-	FetchedOffset        = group.FetchedOffset
-	GroupDescription     = group.DescribeResponse
-	GroupListing         = group.Listing
-	DeleteOffsets        = group.OffsetDeleteRequest
-	DeleteOffsetsResult  = group.OffsetDeleteResponse
-	ListGroupsResult     = group.ListResponse
+	// JoinGroup is the request of [Broker.JoinGroup].
+	JoinGroup = group.JoinRequest
+	// JoinGroupResult is its result.
+	JoinGroupResult = group.JoinResponse
+	// SyncGroup is the request of [Broker.SyncGroup].
+	SyncGroup = group.SyncRequest
+	// SyncGroupResult is its result.
+	SyncGroupResult = group.SyncResponse
+	// GroupHeartbeat is the request of [Broker.GroupHeartbeat].
+	GroupHeartbeat = group.HeartbeatRequest
+	// GroupHeartbeatResult is its result.
 	GroupHeartbeatResult = group.HeartbeatResponse
-	DeleteGroupResult    = group.DeleteResponse
-	groupDescribeRequest = group.DescribeRequest
-	groupDeleteRequest   = group.DeleteRequest
-	groupListRequest     = group.ListRequest
+	// LeaveGroup is the request of [Broker.LeaveGroup].
+	LeaveGroup = group.LeaveRequest
+	// LeaveGroupMember names one who leaves.
+	LeaveGroupMember = group.LeaveMember
+	// LeaveGroupResult is the result of [Broker.LeaveGroup].
+	LeaveGroupResult = group.LeaveResponse
+	// CommitOffsets is the request of [Broker.CommitOffsets].
+	CommitOffsets = group.CommitRequest
+	// CommitOffsetsResult is its result.
+	CommitOffsetsResult = group.CommitResponse
+	// FetchOffsets is the request of [Broker.FetchOffsets].
+	FetchOffsets = group.FetchRequest
+	// FetchOffsetsResult is its result.
+	FetchOffsetsResult = group.FetchResponse
+	// DeleteOffsets is the request of [Broker.DeleteOffsets].
+	DeleteOffsets = group.OffsetDeleteRequest
+	// DeleteOffsetsResult is its result.
+	DeleteOffsetsResult = group.OffsetDeleteResponse
+	// DeleteGroupResult is the result of [Broker.DeleteGroup].
+	DeleteGroupResult = group.DeleteResponse
+	// ListGroupsResult is the result of [Broker.ListGroups].
+	ListGroupsResult = group.ListResponse
 )
 
 // DefaultGroupConfig returns Kafka's defaults.
@@ -80,13 +101,13 @@ func (b *Broker) FetchOffsets(r *FetchOffsets, done func(*FetchOffsetsResult)) {
 
 // DescribeGroup tells about one group.
 func (b *Broker) DescribeGroup(name string, done func(*GroupDescription)) {
-	ask(b.coordinator(name), &groupDescribeRequest{Group: name}, done)
+	ask(b.coordinator(name), &group.DescribeRequest{Group: name}, done)
 }
 
 // DeleteGroup deletes a group without members, and answers when that is
 // durable.
 func (b *Broker) DeleteGroup(name string, done func(*DeleteGroupResult)) {
-	ask(b.coordinator(name), &groupDeleteRequest{Group: name}, done)
+	ask(b.coordinator(name), &group.DeleteRequest{Group: name}, done)
 }
 
 // DeleteOffsets deletes committed offsets, and answers when that is durable.
@@ -103,7 +124,7 @@ func (b *Broker) ListGroups(done func(*ListGroupsResult)) {
 		left = len(b.coordinators)
 	)
 	for _, c := range b.coordinators {
-		ask(c, &groupListRequest{}, func(r *ListGroupsResult) {
+		ask(c, &group.ListRequest{}, func(r *ListGroupsResult) {
 			mu.Lock()
 			if r.Code != group.None {
 				all.Code = r.Code
