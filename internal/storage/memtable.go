@@ -107,13 +107,14 @@ func (r *result) take(q *query, items []item) (bad *item) {
 	for ; n < len(items) && !r.full; n++ { // first count, then allocate once
 		it := &items[n]
 		size := len(it.e.Data)
-		if q.after(it) || bytes+size > q.max && (bytes > 0 || len(r.entries) > 0) {
+		if q.byOffset && it.count == 0 {
+			size = 0 // left out
+		}
+		if q.after(it) || size > 0 && bytes+size > q.max && (bytes > 0 || len(r.entries) > 0) {
 			r.full = true
 			break
 		}
-		if !q.byOffset || it.count > 0 {
-			bytes += size
-		}
+		bytes += size
 	}
 	if cap(r.entries)-len(r.entries) < n {
 		grown := make([]*raftpb.Entry, len(r.entries), len(r.entries)+n)
