@@ -37,12 +37,18 @@ func (p *Partition) checkBatch(bytes []byte) (record.Batch, error) {
 	switch {
 	case errors.Is(err, record.ErrBatchMagic):
 		return nil, invalid(codeUnsupportedForMessage, "%v; only record batches of magic 2 are accepted", err)
+	case errors.Is(err, record.ErrBatchCRC):
+		return nil, invalid(codeCorruptMessage, "%v", err) // damaged on its way: the client sends it again
 	case err != nil:
-		return nil, invalid(codeCorruptMessage, "%v", err)
+		return nil, invalid(codeInvalidRecord, "%v", err)
 	case b.IsControl() || b.HasUnknownAttributes():
 		return nil, invalid(codeInvalidRecord, "a batch with attributes %#x: they are the broker's own", b.Attributes())
 	case b.IsTransactional():
 		return nil, invalid(codeInvalidTxnState, "transactions are not implemented yet")
+	case b.ProducerID() >= 0 && b.ProducerEpoch() < 0:
+		return nil, invalid(codeInvalidProducerEpoch, "producer %d sent no epoch", b.ProducerID())
+	case b.ProducerID() >= 0 && b.BaseSequence() < 0:
+		return nil, invalid(codeInvalidRecord, "producer %d sent no sequence", b.ProducerID())
 	case b.IsLogAppendTime():
 		return nil, invalid(codeInvalidTimestamp, "a producer must not set the timestamp type LogAppendTime")
 	}

@@ -265,7 +265,7 @@ func TestBatchesThatAreRefused(t *testing.T) {
 		b    record.Batch
 		code int16
 	}{
-		"nothing":               {nil, codeCorruptMessage},
+		"nothing":               {nil, codeInvalidRecord},
 		"a flipped bit":         {flipped, codeCorruptMessage},
 		"magic 1":               {old, codeUnsupportedForMessage},
 		"too large":             {batch(recordtest.Batch{Values: [][]byte{make([]byte, 1000)}}), codeMessageTooLarge},

@@ -11,6 +11,7 @@ import (
 // again, with its old one, gets a new one too: only transactions need the old.
 func (s *Server) initProducerID(r *request, in *kmsg.InitProducerIDRequest) kmsg.Response {
 	resp := in.ResponseKind().(*kmsg.InitProducerIDResponse)
+	resp.ProducerID, resp.ProducerEpoch = -1, -1
 	if in.TransactionalID != nil {
 		resp.ErrorCode = codeTransactionalIDDenied
 		r.conn.log.Warn("kafka: transactions are not served yet: produce without a transactional id", "transactional_id", *in.TransactionalID)

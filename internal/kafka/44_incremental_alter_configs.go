@@ -54,7 +54,7 @@ func (s *Server) alterOne(set map[string]string, c *kmsg.IncrementalAlterConfigs
 		return nil
 	}
 	if c.Value == nil {
-		return refuse(codeInvalidConfig, "%s needs a value", c.Name)
+		return refuse(codeInvalidRequest, "%s needs a value", c.Name)
 	}
 	switch c.Op {
 	case opSet:
