@@ -8,7 +8,8 @@
 //   - one small application for each of pika, confluent-kafka, amqplib, kafkajs and the two Java
 //     clients (folders python, node and java), which publishes and consumes while the broker is
 //     killed with SIGKILL and started again: nothing it was told is safe may be missing;
-//   - a table of AMQP scenarios with the answers RabbitMQ gives.
+//   - scenarios with the answers that RabbitMQ and Kafka give, recorded in testdata: error codes,
+//     reply texts, routing, redelivery, limits, offsets, groups.
 //
 // The script run installs what the suites need and runs them:
 //

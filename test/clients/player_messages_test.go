@@ -149,7 +149,8 @@ func (p *player) reject(tag uint64, flags string) {
 
 func (p *player) recover(flags string) {
 	p.t.Helper()
-	p.step("basic.recover "+flags, "", p.ch.Recover(has(flags, "requeue")))
+	err := p.ch.Recover(has(flags, "requeue")) //nolint:staticcheck // deprecated, but old clients use it
+	p.step("basic.recover "+flags, "", err)
 }
 
 func (p *player) qos(count, size int, flags string) {

@@ -8,7 +8,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// A scenario is a sequence of steps; its transcript is in testdata/parity.
+// A scenario is a sequence of steps; its transcript is in testdata/rabbitmq.
 type scenario struct {
 	name string
 	play func(p *player)

@@ -51,8 +51,7 @@ func TestAMQP091GoIntegration(t *testing.T) {
 // through a chain of groups whose members come and go, each exactly once and in order.
 func TestFranzGoGroupETL(t *testing.T) {
 	dir := copyModule(t, "github.com/twmb/franz-go")
-	// A new group does not wait three seconds for more members: more rebalances in less time.
-	broker := startBroker(t, "WAYBILL_KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS=100")
+	broker := startBroker(t, quickGroups)
 	passed := goTest(t, dir, []string{
 		"KGO_SEEDS=" + broker.Kafka,
 		"KGO_TEST_RECORDS=50000",
