@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"slices"
+
 	"waybill/internal/record"
 )
 
@@ -128,14 +130,26 @@ func (l *Leader) Subscribe(s *Sub) error { return l.consumers.add(s) }
 // Cancel ends the deliveries to a consumer; it keeps what it holds.
 func (l *Leader) Cancel(s *Sub) { l.consumers.remove(s) }
 
-// Close ends a subscription and requeues what it holds.
+// Close ends a subscription and requeues what it holds. Pulls of it that wait
+// find nothing.
 func (l *Leader) Close(s *Sub) {
 	l.consumers.remove(s)
 	if s.pulling {
 		s.pulling = false
 		l.pulling--
+		l.forgetPulls(s)
 	}
 	l.Recover(s)
+}
+
+// forgetPulls answers the pulls of s: a message that it was given later would
+// never come back.
+func (l *Leader) forgetPulls(s *Sub) {
+	before := len(l.pulls)
+	l.pulls = slices.DeleteFunc(l.pulls, func(o *Sub) bool { return o == s })
+	for range before - len(l.pulls) {
+		s.Puller.Pulled(nil, l.ready.Count(), nil)
+	}
 }
 
 // Resume tells that s has room again.
