@@ -43,6 +43,10 @@ type ArgError struct {
 
 func (e *ArgError) Error() string { return fmt.Sprintf("invalid arg '%s': %s", e.Key, e.Problem) }
 
+// maxName is the length of the longest exchange name or routing key, which are
+// short strings of AMQP.
+const maxName = 255
+
 // maxMillis is the longest duration that an argument may ask for.
 const maxMillis = math.MaxUint32
 
@@ -72,8 +76,8 @@ func ParseConfig(args record.Table) (Config, error) {
 	if ms := p.integer("x-message-ttl", 0, maxMillis, -1); ms >= 0 {
 		c.MessageTTL = time.Duration(ms) * time.Millisecond
 	}
-	c.DeadLetterExchange, c.DeadLetter = p.text("x-dead-letter-exchange")
-	c.DeadLetterKey, c.HasDeadLetterKey = p.text("x-dead-letter-routing-key")
+	c.DeadLetterExchange, c.DeadLetter = p.name("x-dead-letter-exchange")
+	c.DeadLetterKey, c.HasDeadLetterKey = p.name("x-dead-letter-routing-key")
 	if c.HasDeadLetterKey && !c.DeadLetter {
 		p.fail("x-dead-letter-routing-key", "needs x-dead-letter-exchange")
 	}
@@ -147,6 +151,15 @@ func (p *parser) text(key string) (s string, set bool) {
 		p.fail(key, "must be a string, not %s", typeName(v))
 	}
 	return s, true
+}
+
+// name is a text that messages are published with: a short string.
+func (p *parser) name(key string) (s string, set bool) {
+	s, set = p.text(key)
+	if len(s) > maxName {
+		p.fail(key, "must be at most %d bytes long, got %d", maxName, len(s))
+	}
+	return s, set
 }
 
 // oneOf returns the index of the value among words, 0 when there is none.

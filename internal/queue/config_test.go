@@ -35,6 +35,17 @@ func TestParseConfig(t *testing.T) {
 	}
 }
 
+// A longer key does not fit into a stored message.
+func TestParseConfigRefusesALongKey(t *testing.T) {
+	const key = "x-dead-letter-routing-key"
+	for n, ok := range map[int]bool{255: true, 256: false} {
+		_, err := ParseConfig(record.Table{key: strings.Repeat("x", n), "x-dead-letter-exchange": ""})
+		if (err == nil) != ok {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+}
+
 func TestParseConfigRefuses(t *testing.T) {
 	for _, c := range []struct {
 		key   string
@@ -52,6 +63,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		{"x-single-active-consumer", "yes", "must be a boolean"},
 		{"x-dead-letter-exchange", int32(1), "must be a string"},
 		{"x-dead-letter-routing-key", "k", "needs x-dead-letter-exchange"},
+		{"x-dead-letter-exchange", strings.Repeat("x", 256), "must be at most 255 bytes"},
 		{"x-queue-type", "stream", "streams are not supported yet"},
 		{"x-queue-type", "heap", "unsupported queue type"},
 		{"x-max-priority", int32(10), "not supported yet"},
