@@ -51,19 +51,19 @@ func javaCommand(class string) []string {
 	}
 }
 
-const (
-	messages = 10_000
-	kills    = 2 // in each phase
-)
+const messages = 10_000
 
-var seed = flag.Uint64("seed", uint64(time.Now().UnixNano()), "chooses the moments of the kills")
+var (
+	seed  = flag.Uint64("seed", uint64(time.Now().UnixNano()), "chooses the moments of the kills")
+	kills = flag.Int("kills", 2, "how often the broker is killed while an application publishes, and again while it consumes")
+)
 
 // TestApplications lets every application publish and then consume its messages while the broker
 // is killed and started again, and compares what was acknowledged with what was received.
 func TestApplications(t *testing.T) {
 	for _, app := range applications {
 		t.Run(app.name, func(t *testing.T) {
-			t.Logf("run again with -seed %d", *seed)
+			t.Logf("run again with -seed %d -kills %d", *seed, *kills)
 			random := rand.New(rand.NewPCG(*seed, 0))
 			broker := startBroker(t)
 			name := "orders-" + app.name
@@ -100,9 +100,9 @@ func (app application) address(b *brokertest.Broker) string {
 // killMoments chooses after which of the program's lines the broker is killed, each in its own
 // part of the run and none in the last tenth.
 func killMoments(random *rand.Rand) []int {
-	const part = messages * 9 / 10 / kills
+	part := messages * 9 / 10 / *kills
 	var moments []int
-	for i := range kills {
+	for i := range *kills {
 		moments = append(moments, i*part+part/10+random.IntN(part*9/10))
 	}
 	return moments
