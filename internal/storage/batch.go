@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -15,8 +16,8 @@ import (
 // little endian.
 //
 //	uint32  magic
-//	uint32  CRC32C of all that follows, seeded with the WAL id
-//	uint64  WAL id, the number in the file's name
+//	uint32  CRC32C of all that follows, seeded with the key
+//	uint64  key, of the store's id and the number in the file's name: see walKey
 //	uint64  sequence: 1 for the first batch of the store, then one more each
 //	uint64  durable-through: the last sequence that was synced before this was written
 //	uint64  size of the file, which was synced before this was written; 0: not known yet
@@ -34,6 +35,10 @@ import (
 //
 // The batch's CRC says whether the batch is whole. The others say, when it is
 // not, which logs it hurts.
+//
+// After a crash recovery looks for batches in the remains of a torn one and of
+// a recycled file's former life. There lies what clients have published, so
+// nobody but the store may know what a batch looks like: hence the key.
 const (
 	batchMagic   = 0x4c415757 // "WWAL"
 	batchHeader  = 48
@@ -70,6 +75,13 @@ func (k recordKind) String() string {
 }
 
 var errRecord = errors.New("record is malformed")
+
+// walKey is the key of a WAL file. It cannot be guessed without the store's
+// id, and each file of a store has another.
+func walKey(store string, id uint64) uint64 {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", store, id))
+	return le.Uint64(sum[:])
+}
 
 func alignUp(n int64) int64 { return (n + sector - 1) &^ (sector - 1) }
 
@@ -145,7 +157,7 @@ func (b *batchWriter) damage(k recordKind, log record.LogID, text string) {
 func (b *batchWriter) seal(f *walFile, seq, durable uint64, flags uint32) []byte {
 	h := b.buf
 	le.PutUint32(h, batchMagic)
-	le.PutUint64(h[8:], f.id)
+	le.PutUint64(h[8:], f.key)
 	le.PutUint64(h[16:], seq)
 	le.PutUint64(h[24:], durable)
 	le.PutUint64(h[32:], uint64(f.size))
@@ -167,13 +179,13 @@ type batch struct {
 	records   []byte
 }
 
-// parseBatch reads the batch at the start of b, which lies at pos of WAL file
-// wal. whole is false when its CRC or a field is wrong; then the fields say
+// parseBatch reads the batch at the start of b, which lies at pos of the WAL
+// file with that key and the seed made of it. whole is false when its CRC or a field is wrong; then the fields say
 // what the header claims, records is no longer than b, and size is 0
 // when the header is not that of a batch of this file at all.
-func parseBatch(b []byte, pos int64, wal uint64, seed uint32) (out batch, whole bool) {
+func parseBatch(b []byte, pos int64, key uint64, seed uint32) (out batch, whole bool) {
 	out.pos = pos
-	if len(b) < batchHeader || le.Uint32(b) != batchMagic || le.Uint64(b[8:]) != wal {
+	if len(b) < batchHeader || le.Uint32(b) != batchMagic || le.Uint64(b[8:]) != key {
 		return out, false
 	}
 	n := uint64(le.Uint32(b[40:]))

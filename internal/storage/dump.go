@@ -16,13 +16,17 @@ import (
 
 // DumpWAL writes what a WAL file holds to out as text, one line for each batch,
 // record and entry, and what of it is not whole. The number in the file's name
-// belongs to its checksums.
+// and the store's id, in the directory above, belong to its checksums.
 func DumpWAL(out io.Writer, fs vfs.FS, name string) error {
 	id, ok := fileNumber(path.Base(name), walSuffix)
 	if !ok {
 		return fmt.Errorf("storage: %s: the name of a WAL file is its number and %q", name, walSuffix)
 	}
-	img, err := readWAL(fs, name, id)
+	store, err := readMarker(fs, path.Join(path.Dir(name), "..", markerName))
+	if err != nil {
+		return fmt.Errorf("storage: %w", err)
+	}
+	img, err := readWAL(fs, name, store, id)
 	if err != nil {
 		return fmt.Errorf("storage: %w", err)
 	}
@@ -128,7 +132,7 @@ func (d *dumper) badBatch(img *walImage, from, to int64) {
 	if from == to {
 		return
 	}
-	if b, _ := parseBatch(img.buf[from:], from, img.id, img.seed); b.size > 0 {
+	if b, _ := parseBatch(img.buf[from:], from, img.key, img.seed); b.size > 0 {
 		d.printf("%d: BAD batch %d, %d bytes, durable through %d: checksum does not match\n", from, b.seq, b.size, b.durable)
 		d.records(b.records)
 		from = min(to, from+b.size)

@@ -16,7 +16,7 @@ import (
 func FuzzBatch(f *testing.F) {
 	var w batchWriter
 	l := newLog(nil, 3)
-	file := &walFile{id: 1, size: 4096, seed: seed64(1)}
+	file := newWALFile("store", 1, nil, 4096)
 	w.reset()
 	w.entries(l, []*raftpb.Entry{entry(2, 1, 0, 2, "one"), entry(3, 1, 2, 1, "two")}, nil)
 	w.hardState(3, hardState{1, 2, 3})
@@ -31,13 +31,18 @@ func FuzzBatch(f *testing.F) {
 			fixBatch(b)
 		}
 		fs := vfs.NewMem()
-		writeFile(t, fs, "000000000001.wal", b)
-		if err := DumpWAL(&bytes.Buffer{}, fs, "000000000001.wal"); err != nil {
+		const name = "data/wal/000000000001.wal"
+		if err := fs.MkdirAll("data/wal"); err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, fs, "data/STORE", appendMarker(nil, "store"))
+		writeFile(t, fs, name, b)
+		if err := DumpWAL(&bytes.Buffer{}, fs, name); err != nil {
 			t.Fatal(err)
 		}
 		s := &Store{fs: fs, logs: make(map[record.LogID]*Log), opts: Options{Logger: quiet()}}
 		s.metrics, _ = newMetrics(nil)
-		img, err := readWAL(fs, "000000000001.wal", 1)
+		img, err := readWAL(fs, name, "store", 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +64,7 @@ func FuzzBatch(f *testing.F) {
 func fixBatch(b []byte) {
 	n := min(uint64(le.Uint32(b[40:])), uint64(len(b)-batchHeader))
 	w := batchWriter{buf: bytes.Clone(b[:batchHeader+n])}
-	f := &walFile{id: 1, size: int64(le.Uint64(b[32:])), seed: seed64(1)}
+	f := newWALFile("store", 1, nil, int64(le.Uint64(b[32:])))
 	copy(b, w.seal(f, le.Uint64(b[16:]), le.Uint64(b[24:]), le.Uint32(b[44:])))
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"path"
 	"slices"
 	"strings"
@@ -19,7 +20,10 @@ const (
 	// the last: a power cut in between leaves a directory that may be begun anew.
 	markerNew = markerName + newSuffix
 
-	markerFormat = "waybill store, format 1\nid %s\n"
+	// The marker is these lines and the CRC32C of the first two: a wrong id
+	// would make every WAL file look empty.
+	markerFormat = "waybill store, format 2\nid %s\n"
+	markerSum    = "crc %08x\n"
 )
 
 // claim takes the lock on the directory and reads who it is. fresh is true
@@ -47,7 +51,8 @@ func (s *Store) identify() (fresh bool, err error) {
 		return false, err
 	}
 	if slices.Contains(names, markerName) {
-		return false, s.readMarker()
+		s.id, err = readMarker(s.fs, s.path(markerName))
+		return false, err
 	}
 	if !slices.Contains(names, markerNew) {
 		for _, name := range names {
@@ -82,10 +87,9 @@ func (s *Store) settle() error {
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf(markerFormat, s.id)
 	err = f.Truncate(0)
 	if err == nil {
-		_, err = f.WriteAt([]byte(text), 0)
+		_, err = f.WriteAt(appendMarker(nil, s.id), 0)
 	}
 	if err == nil {
 		err = f.Sync()
@@ -99,18 +103,25 @@ func (s *Store) settle() error {
 	return s.fs.SyncDir(s.dir)
 }
 
-func (s *Store) readMarker() error {
-	name := s.path(markerName)
-	b, err := readFile(s.fs, name)
+func appendMarker(b []byte, id string) []byte {
+	b = fmt.Appendf(b, markerFormat, id)
+	return fmt.Appendf(b, markerSum, crc32.Checksum(b, castagnoli))
+}
+
+// readMarker reads the id of a store.
+func readMarker(fs vfs.FS, name string) (id string, err error) {
+	b, err := readFile(fs, name)
 	if err != nil {
-		return err
+		return "", err
 	}
-	format, rest, _ := strings.Cut(markerFormat, "%s")
-	id, ok := strings.CutPrefix(string(b), format)
-	id, ok2 := strings.CutSuffix(id, rest)
-	if !ok || !ok2 || id == "" {
-		return fmt.Errorf("%w: %s says %.60q, this program knows %q", ErrForeign, name, b, strings.TrimSpace(format))
+	format, _, _ := strings.Cut(markerFormat, "%s")
+	rest, ok := strings.CutPrefix(string(b), format)
+	if !ok {
+		return "", fmt.Errorf("%w: %s says %.60q, this program knows %q", ErrForeign, name, b, strings.TrimSpace(format))
 	}
-	s.id = id
-	return nil
+	id, _, _ = strings.Cut(rest, "\n")
+	if id == "" || string(appendMarker(nil, id)) != string(b) {
+		return "", fmt.Errorf("%w: %s: %w", ErrDamaged, name, errCRC)
+	}
+	return id, nil
 }

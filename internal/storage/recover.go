@@ -220,7 +220,7 @@ func (r *recovery) replayWAL(fresh bool) error {
 		r.replay.all, r.replay.found = &damageError{what: what}, true
 	}
 	for _, id := range live {
-		img, err := readWAL(r.fs, r.path(walName, fileName(id, walSuffix)), id)
+		img, err := readWAL(r.fs, r.path(walName, fileName(id, walSuffix)), r.id, id)
 		if err != nil {
 			return err
 		}
@@ -241,7 +241,7 @@ func (r *recovery) start(ids []uint64) (from, seq uint64, err error) {
 		if id < r.image.replayFrom {
 			break
 		}
-		img, err := readHead(r.fs, r.path(walName, fileName(id, walSuffix)), id)
+		img, err := readHead(r.fs, r.path(walName, fileName(id, walSuffix)), r.id, id)
 		if err != nil {
 			return 0, 0, err
 		}

@@ -37,7 +37,8 @@ type replay struct {
 type walImage struct {
 	id   uint64
 	name string
-	seed uint32
+	key  uint64
+	seed uint32 // made of key
 	buf  []byte
 	bad  []span // could not be read
 }
@@ -47,8 +48,13 @@ type span struct {
 	err      error
 }
 
-// readWAL reads a file, leaving out what cannot be read.
-func readWAL(fs vfs.FS, name string, id uint64) (*walImage, error) {
+func newWALImage(name, store string, id uint64) *walImage {
+	key := walKey(store, id)
+	return &walImage{id: id, name: name, key: key, seed: seed64(key)}
+}
+
+// readWAL reads a file of the store with that id, leaving out what cannot be read.
+func readWAL(fs vfs.FS, name, store string, id uint64) (*walImage, error) {
 	f, err := fs.OpenRead(name)
 	if err != nil {
 		return nil, err
@@ -58,7 +64,8 @@ func readWAL(fs vfs.FS, name string, id uint64) (*walImage, error) {
 	if err != nil {
 		return nil, err
 	}
-	img := &walImage{id: id, name: name, seed: seed64(id), buf: make([]byte, size)}
+	img := newWALImage(name, store, id)
+	img.buf = make([]byte, size)
 	const piece = 1 << 20
 	for from := int64(0); from < size; from += piece {
 		img.read(f, from, min(from+piece, size), piece)
@@ -68,7 +75,7 @@ func readWAL(fs vfs.FS, name string, id uint64) (*walImage, error) {
 
 // readHead reads no more than the first sector of a file, which holds the first batch if that is
 // a head. What cannot be read is left out: replay will report it.
-func readHead(fs vfs.FS, name string, id uint64) (*walImage, error) {
+func readHead(fs vfs.FS, name, store string, id uint64) (*walImage, error) {
 	f, err := fs.OpenRead(name)
 	if err != nil {
 		return nil, err
@@ -78,7 +85,7 @@ func readHead(fs vfs.FS, name string, id uint64) (*walImage, error) {
 	if err != nil {
 		return nil, err
 	}
-	img := &walImage{id: id, name: name, seed: seed64(id)}
+	img := newWALImage(name, store, id)
 	b := make([]byte, min(size, sector))
 	if _, err := f.ReadAt(b, 0); err == nil {
 		img.buf = b
@@ -110,7 +117,7 @@ func (img *walImage) read(f vfs.File, from, to, piece int64) {
 // next returns the first whole batch at or after pos.
 func (img *walImage) next(pos int64) (b batch, ok bool) {
 	for ; pos < int64(len(img.buf)); pos += sector {
-		if b, ok = parseBatch(img.buf[pos:], pos, img.id, img.seed); ok {
+		if b, ok = parseBatch(img.buf[pos:], pos, img.key, img.seed); ok {
 			return b, true
 		}
 	}
@@ -120,7 +127,7 @@ func (img *walImage) next(pos int64) (b batch, ok bool) {
 // rebased reports whether the file begins with a batch that replaces all
 // earlier files.
 func (img *walImage) rebased() (seq uint64, ok bool) {
-	b, ok := parseBatch(img.buf, 0, img.id, img.seed)
+	b, ok := parseBatch(img.buf, 0, img.key, img.seed)
 	return b.seq, ok && b.flags&flagRebase != 0
 }
 
@@ -154,7 +161,7 @@ func (r *replay) file(img *walImage) {
 // suspects remembers the bad batch at pos.
 func (r *replay) suspects(img *walImage, pos int64) {
 	if r.suspectIn == nil {
-		b, _ := parseBatch(img.buf[pos:], pos, img.id, img.seed)
+		b, _ := parseBatch(img.buf[pos:], pos, img.key, img.seed)
 		r.suspect, r.suspectIn = &b, img
 	}
 }

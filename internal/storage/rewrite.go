@@ -24,7 +24,7 @@ func (r *recovery) rewrite() error {
 	if err != nil {
 		return err
 	}
-	file := newWALFile(id, f, size)
+	file := newWALFile(s.id, id, f, size)
 	file.pos = sector // for the head
 	w := &rewriter{wal: s.wal, file: file}
 	w.seq++

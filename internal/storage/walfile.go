@@ -29,11 +29,13 @@ type walFile struct {
 	file vfs.File
 	size int64 // allocated: written once, so that a write needs no space
 	pos  int64 // of the next batch
-	seed uint32
+	key  uint64
+	seed uint32 // made of key
 }
 
-func newWALFile(id uint64, f vfs.File, size int64) *walFile {
-	return &walFile{id: id, file: f, size: size, seed: seed64(id)}
+func newWALFile(store string, id uint64, f vfs.File, size int64) *walFile {
+	key := walKey(store, id)
+	return &walFile{id: id, file: f, size: size, key: key, seed: seed64(key)}
 }
 
 // extend makes room for a batch that is larger than the file.
@@ -150,7 +152,7 @@ func (p *preparer) make() (*walFile, error) {
 		return nil, err
 	}
 	p.id = id
-	return newWALFile(id, f, size), nil
+	return newWALFile(p.store.id, id, f, size), nil
 }
 
 // blank makes a file under a temporary name, or takes one from the pool.
