@@ -48,19 +48,37 @@ func TestFailedSyncIsFatal(t *testing.T) {
 	}
 }
 
-// TestSegmentSyncIsFatal: not only the WAL must not be retried.
-func TestSegmentSyncIsFatal(t *testing.T) {
-	fs := vfs.NewMem()
-	fatal := make(chan error, 10)
-	s := openStore(t, fs, Options{WALFileSize: 32 << 10, Fatal: func(err error) { fatal <- err }})
-	fs.Inject(vfs.Fault{Op: vfs.OpSync, Name: segSuffix, Times: 1, Err: syscall.ENOSPC})
-	s.Start()
-	s.Append(&Append{Log: s.Log(1), Entries: []*raftpb.Entry{entry(2, 1, 0, 1, strings.Repeat("x", 90000))}})
-	s.Append(&Append{Log: s.Log(1), Entries: []*raftpb.Entry{entry(3, 1, 1, 1, strings.Repeat("x", 90000))}})
-	if err := <-fatal; !strings.Contains(err.Error(), "sync") {
-		t.Fatal(err)
+// TestOtherSyncsAreFatal: not only that of the WAL must not be retried, and not
+// even for want of space. A checkpoint whose name may be durable lists
+// segments that a second attempt would remove.
+func TestOtherSyncsAreFatal(t *testing.T) {
+	for _, fault := range []vfs.Fault{
+		{Op: vfs.OpSync, Name: segSuffix},
+		{Op: vfs.OpSyncDir, Name: segName},
+		{Op: vfs.OpSyncDir, Name: checkpointName},
+		{Op: vfs.OpSyncDir, Name: walName},
+	} {
+		t.Run(fault.Op.String()+" "+fault.Name, func(t *testing.T) {
+			fs := vfs.NewMem()
+			fatal := make(chan error, 10)
+			s := openStore(t, fs, Options{WALFileSize: 32 << 10, Fatal: func(err error) { fatal <- err }})
+			fault.Times, fault.Err = 1, syscall.ENOSPC
+			fs.Inject(fault)
+			s.Start()
+			for i := range uint64(4) {
+				s.Append(&Append{Log: s.Log(1), Entries: []*raftpb.Entry{entry(2+i, 1, record.Offset(i), 1, strings.Repeat("x", 90000))}})
+			}
+			select {
+			case err := <-fatal:
+				if !strings.Contains(err.Error(), "sync") {
+					t.Fatal(err)
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatal("the sync was repeated")
+			}
+			s.Close()
+		})
 	}
-	s.Close()
 }
 
 // TestDiskFull: a full disk stalls, says so, loses nothing, and goes on

@@ -169,7 +169,15 @@ func (s *Store) writeImage(n uint64, m *image) error {
 	if err := s.fs.Rename(name+newSuffix, name); err != nil {
 		return err
 	}
-	return s.fs.SyncDir(s.path(checkpointName))
+	return s.syncDir(checkpointName)
+}
+
+// syncDir makes the names in a directory of the store durable.
+func (s *Store) syncDir(name string) error {
+	if err := s.fs.SyncDir(s.path(name)); err != nil {
+		return mustNotRetry{err}
+	}
+	return nil
 }
 
 // newSegment makes a segment.

@@ -30,7 +30,7 @@ func (p *plan) write() error {
 		}
 	}
 	if len(p.created) > 0 {
-		return p.f.fs.SyncDir(p.f.segs.dir)
+		return p.f.syncDir(segName)
 	}
 	return nil
 }

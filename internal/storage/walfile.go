@@ -201,7 +201,7 @@ func (p *preparer) publish(temp string, id uint64) error {
 	if err := p.store.fs.Rename(temp, p.path(id, walSuffix)); err != nil {
 		return err
 	}
-	return p.store.fs.SyncDir(p.store.walDir)
+	return p.store.syncDir(walName)
 }
 
 func (p *preparer) path(id uint64, suffix string) string {
