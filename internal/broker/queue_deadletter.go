@@ -2,6 +2,8 @@ package broker
 
 import (
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"waybill/internal/queue"
@@ -21,7 +23,7 @@ const (
 // exchange routes it to has it durably: dead-lettering loses nothing. After a
 // crash in between it is ready again, so it may be dead-lettered twice.
 type burials struct {
-	waiting fifo[queue.Grave]
+	waiting fifo[dying]
 	open    int
 	retryAt time.Time // zero, or nothing is tried before
 	cursor  cursor
@@ -30,20 +32,47 @@ type burials struct {
 
 func (b *burials) reset() { *b = burials{} }
 
+// dying is a message to be dead-lettered. Where one of its queues refused it
+// the others are not given it again.
+type dying struct {
+	queue.Grave
+	has []*Queue // have it already
+}
+
 // burial is one message on its way to the dead-letter exchange, and the event
 // that tells its end.
 type burial struct {
 	queue  *Queue
 	leader *queue.Leader // of the term in which it began
-	grave  queue.Grave
-	err    error
+	open   atomic.Int32  // queues that have not answered
+
+	mu    sync.Mutex // guards the rest, until open is 0
+	dying dying
+	err   error
 }
 
-// Published implements Publisher, on the shard of the queue that took the message.
-func (b *burial) Published(_ uint64, err error) {
-	b.err = err
-	b.queue.group.Post(b)
+// copied tells what became of the copy for one queue, on the shard of that queue.
+func (b *burial) copied(to *Queue, err error) {
+	b.mu.Lock()
+	if err != nil {
+		b.err = err
+	} else {
+		b.dying.has = append(b.dying.has, to)
+	}
+	b.mu.Unlock()
+	if b.open.Add(-1) == 0 {
+		b.queue.group.Post(b)
+	}
 }
+
+// copyOf is the Publisher of one copy.
+type copyOf struct {
+	burial *burial
+	to     *Queue
+}
+
+// Published implements Publisher.
+func (c *copyOf) Published(_ uint64, err error) { c.burial.copied(c.to, err) }
 
 // bury begins to dead-letter what the leader has dropped.
 func (q *Queue) bury() {
@@ -52,7 +81,7 @@ func (q *Queue) bury() {
 	}
 	b := &q.graves
 	for _, g := range q.leader.Graves() {
-		b.waiting.push(g)
+		b.waiting.push(dying{Grave: g})
 	}
 	if b.waiting.len() == 0 {
 		b.cursor.reset()
@@ -71,8 +100,8 @@ func (q *Queue) bury() {
 			return // it is being read from disk
 		}
 		b.open++
-		burial := &burial{queue: q, leader: q.leader, grave: b.waiting.pop()}
-		q.deadLetter(&m, burial.grave.Reason.String(), burial)
+		burial := &burial{queue: q, leader: q.leader, dying: b.waiting.pop()}
+		q.deadLetter(&m, burial.dying.Reason.String(), burial)
 	}
 }
 
@@ -86,11 +115,11 @@ func (q *Queue) buried(b *burial) {
 		q.vhost.b.metrics.queues.retried.Inc()
 		q.vhost.b.log.Warn("a message could not be dead-lettered yet; it is kept and tried again",
 			"queue", q.spec.Name, "vhost", q.vhost.name, "exchange", q.config.DeadLetterExchange, "error", b.err)
-		q.graves.waiting.push(b.grave)
+		q.graves.waiting.push(b.dying)
 		q.graves.retryAt = q.vhost.b.cfg.Now().Add(burialRetry)
 		return
 	}
-	q.leader.Buried(b.grave)
+	q.leader.Buried(b.dying.Grave)
 }
 
 // refuse answers a publish beyond the length limit.
@@ -105,13 +134,9 @@ func (q *Queue) refuse(c *command) {
 	q.fail(c, errOverflow)
 }
 
-// deadLetter publishes m to the dead-letter exchange. done, which may be nil,
-// hears when all the queues have it; at once when it leads to none.
-func (q *Queue) deadLetter(m *record.Message, reason string, done *burial) {
-	var to Publisher
-	if done != nil {
-		to = done
-	}
+// deadLetter publishes m to the dead-letter exchange. b, which may be nil,
+// hears of every queue that it leads to; it ends at once when there is none.
+func (q *Queue) deadLetter(m *record.Message, reason string, b *burial) {
 	metrics := q.vhost.b.metrics.queues
 	dead, deaths := q.dead(m, reason)
 	x, ok := q.vhost.exchanges.get(dead.Exchange)
@@ -130,21 +155,23 @@ func (q *Queue) deadLetter(m *record.Message, reason string, done *burial) {
 		if circle {
 			metrics.dropped.cycle.Inc()
 		}
-		return circle
+		return circle || b != nil && slices.Contains(b.dying.has, t)
 	})
 	if len(targets) == 0 {
-		if to != nil {
-			to.Published(0, nil)
+		if b != nil {
+			q.group.Post(b)
 		}
 		return
 	}
 	metrics.buried.Inc()
-	if to != nil && len(targets) > 1 {
-		f := &fanout{to: to}
-		f.open.Store(int32(len(targets)))
-		to = f
+	if b != nil {
+		b.open.Store(int32(len(targets)))
 	}
 	for _, t := range targets {
+		var to Publisher
+		if b != nil {
+			to = &copyOf{burial: b, to: t}
+		}
 		// A shard must not wait for room; maxBurials bounds what goes over it.
 		q.vhost.b.budget.used.Add(int64(len(dead.Stored)))
 		t.publish(dead.Stored, to, 0)

@@ -330,6 +330,34 @@ func TestDeadLetterCircleEnds(t *testing.T) {
 	})
 }
 
+// A message that one of its dead-letter queues refuses is offered to that one
+// again, and only to that one.
+func TestDeadLetterIsRepeatedWhereItWasRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newTestVHost()
+		x := newExchange(v, catalog.Exchange{Name: "dlx", Type: "fanout"})
+		v.exchanges.set("dlx", x)
+		open, full := v.testQueue("open", nil), v.testQueue("full", record.Table{"x-max-length": int32(1), "x-overflow": "reject-publish"})
+		for _, to := range []*Queue{open, full} {
+			x.follow(&catalog.Binding{Source: "dlx", Destination: to.spec.Name}, false, target{queue: to})
+		}
+		q := v.testQueue("q", record.Table{"x-dead-letter-exchange": "dlx"})
+		full.put("before")
+		q.put("dead")
+		s, sink := consume(t, q, SubscribeOptions{}, 1)
+		sink.expect(t, "dead")
+		s.Settle(Discard, sink.offsets, nil)
+		time.Sleep(10 * burialRetry)
+		open.expectDepth(t, 1, 0, 4)
+		_, sink = consume(t, full, SubscribeOptions{NoAck: true}, 9)
+		sink.expect(t, "before")
+		time.Sleep(burialRetry)
+		sink.expect(t, "dead")
+		open.expectDepth(t, 1, 0, 4)
+		q.expectDepth(t, 0, 0, 0)
+	})
+}
+
 // One message that stays must not keep the memory of all that came after it.
 func TestMemoryQueueFreesWhatIsSettled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
