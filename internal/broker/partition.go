@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -141,8 +142,30 @@ func (p *Partition) available() error {
 	return nil
 }
 
-// Err is nil while the partition can be used.
-func (p *Partition) Err() error { return p.available() }
+// Err is nil while the partition can be used: it has a leader, and this node
+// is it.
+func (p *Partition) Err() error {
+	if err := p.available(); err != nil {
+		return err
+	}
+	if !p.group.Leads() {
+		return notLeader(p, replica.ErrNotLeader)
+	}
+	return nil
+}
+
+// settled waits until the partition has its first leader, or never will.
+func (p *Partition) settled(ctx context.Context) error {
+	if p.failed != nil {
+		return nil
+	}
+	select {
+	case <-p.group.Settled():
+		return nil
+	case <-ctx.Done():
+		return unavailable(fmt.Sprintf("wait for the leader of partition %d of topic '%s'", p.number, p.topic), ctx.Err())
+	}
+}
 
 func (p *Partition) refused(err error) AppendResult {
 	return AppendResult{Base: -1, LogStart: record.Offset(p.start.Load()), Time: -1, Err: err}

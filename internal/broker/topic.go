@@ -26,8 +26,8 @@ type Topic struct {
 // nodes is the number of nodes that replicas can be placed on.
 const nodes = 1
 
-// CreateTopic makes a topic; it can be used by everyone when CreateTopic
-// returns. Exists when there is one.
+// CreateTopic makes a topic; it has leaders and can be used by everyone when
+// CreateTopic returns. Exists when there is one.
 func (b *Broker) CreateTopic(ctx context.Context, t TopicSpec, validateOnly bool) (*Topic, error) {
 	if t.Partitions == -1 {
 		t.Partitions = b.cfg.DefaultPartitions
@@ -62,7 +62,17 @@ func (b *Broker) CreateTopic(ctx context.Context, t TopicSpec, validateOnly bool
 	if !ok {
 		return nil, errorf(NotFound, "topic '%s' was deleted right after it was created", t.Name)
 	}
-	return topic, nil
+	return topic, topic.settled(ctx)
+}
+
+// settled waits until every partition has its first leader.
+func (t *Topic) settled(ctx context.Context) error {
+	for _, p := range t.Partitions {
+		if err := p.settled(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Kafka error codes that tell more than a Kind.
@@ -89,8 +99,13 @@ func (b *Broker) AddPartitions(ctx context.Context, name string, total int32, va
 		}
 		return nil
 	}
-	_, err := b.change(ctx, &catalog.Command{AddPartitions: &catalog.AddPartitions{Name: name, Total: total}})
-	return err
+	if _, err := b.change(ctx, &catalog.Command{AddPartitions: &catalog.AddPartitions{Name: name, Total: total}}); err != nil {
+		return err
+	}
+	if t, ok := b.Topic(name); ok {
+		return t.settled(ctx)
+	}
+	return nil
 }
 
 // AlterTopic replaces a topic's set configs.

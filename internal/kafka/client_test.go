@@ -315,3 +315,27 @@ func TestAutoCreationCanBeTurnedOff(t *testing.T) {
 		}
 	}
 }
+
+// TestNewTopicHasLeaders: what CreateTopics and CreatePartitions have answered
+// for can be listed and read at once; clients wait long before they ask again.
+func TestNewTopicHasLeaders(t *testing.T) {
+	n := startGroupNode(t, vfs.NewMem(), "")
+	defer n.stop()
+	ctx := testContext(t)
+	for i := range 20 {
+		name := fmt.Sprintf("new%d", i)
+		n.createTopic(name, 5)
+		if err := n.broker.AddPartitions(ctx, name, 9, false); err != nil {
+			t.Fatal(err)
+		}
+		topic, ok := n.broker.Topic(name)
+		if !ok || len(topic.Partitions) != 9 {
+			t.Fatalf("%s: %t", name, ok)
+		}
+		for k, p := range topic.Partitions {
+			if err := p.Err(); err != nil || p.Epoch() == 0 {
+				t.Fatalf("%s/%d: epoch %d, %v", name, k, p.Epoch(), err)
+			}
+		}
+	}
+}

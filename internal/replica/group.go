@@ -31,6 +31,9 @@ type Group struct {
 	machine Machine
 	leads   atomic.Bool // has called Lead, and not Follow since
 
+	settled   chan struct{} // closed when it has led, or has ended without
+	isSettled bool          // owned by the shard
+
 	// Owned by the shard's goroutine.
 	node     *raft.RawNode
 	applied  record.Index
@@ -66,6 +69,7 @@ func newGroup(h *Host, id record.LogID, voters []uint64, m Machine) (*Group, err
 		shard:   h.shards[uint64(id)%uint64(len(h.shards))],
 		log:     log,
 		machine: m,
+		settled: make(chan struct{}),
 		applied: log.FirstIndex() - 1,
 		term:    1,
 		conf:    &raftpb.ConfState{Voters: voters},
@@ -119,6 +123,17 @@ func (g *Group) Leads() bool { return g.leads.Load() }
 // Start applies what the log holds and takes part in the group from now on. A
 // group whose only voter is this replica elects itself at once.
 func (g *Group) Start() { g.shard.post(item{group: g, kind: itemStart}) }
+
+// Settled is closed once the group has been led from here for the first time,
+// or has ended without.
+func (g *Group) Settled() <-chan struct{} { return g.settled }
+
+func (g *Group) settle() {
+	if !g.isSettled {
+		g.isSettled = true
+		close(g.settled)
+	}
+}
 
 // Post hands an event to the machine's Handle, on the group's shard, in the
 // order of the calls. It never blocks and may be called from any goroutine,
@@ -316,6 +331,7 @@ func (g *Group) termBegan(term uint64) {
 	g.machine.Lead(term)
 	g.leads.Store(true)
 	g.host.count(1)
+	g.settle()
 }
 
 func (g *Group) follow(reason error) {
@@ -323,4 +339,7 @@ func (g *Group) follow(reason error) {
 		g.host.count(-1)
 	}
 	g.machine.Follow(reason)
+	if g.stopped {
+		g.settle()
+	}
 }
