@@ -24,12 +24,13 @@ const module = "waybill"
 var mayImport = map[string][]string{
 	"cmd/waybill": {"internal/cli"},
 
-	"internal/cli":    {"internal/server", "internal/admin", "internal/auth", "internal/storage", "internal/vfs"},
+	"internal/cli":    {"internal/server", "internal/bench", "internal/admin", "internal/auth", "internal/storage", "internal/vfs"},
 	"internal/server": {"internal/admin", "internal/amqp", "internal/auth", "internal/broker", "internal/kafka", "internal/record", "internal/replica", "internal/storage", "internal/vfs"},
 	"internal/admin":  {"internal/auth", "internal/broker"},
 	"internal/amqp":   {"internal/amqp/spec", "internal/auth", "internal/broker", "internal/record"},
 	"internal/kafka":  {"internal/auth", "internal/broker", "internal/record"},
 	"internal/auth":   {},
+	"internal/bench":  {"internal/amqp/spec", "internal/record"},
 
 	"internal/broker":  {"internal/catalog", "internal/group", "internal/queue", "internal/topic", "internal/replica", "internal/storage", "internal/record"},
 	"internal/queue":   {"internal/record"},
@@ -48,6 +49,7 @@ var mayImport = map[string][]string{
 
 	"internal/amqp/spec": {"internal/record"},
 
+	"test/bench":    {"internal/bench"},
 	"test/broker":   {},
 	"test/check":    {},
 	"test/clients":  {"test/broker", "test/check"},
