@@ -16,7 +16,10 @@
 //	test/clients/run                          # everything
 //	test/clients/run -run TestApplications/pika -seed 42
 //
-// To see whether a failing suite or the broker is to blame, run it against another broker: the
-// environment variable WAYBILL_BINARY names a program to start instead of Waybill's binary, with
-// the same flags and the same /readyz.
+// To see whether a failing suite or the broker is to blame, and to record answers, run it against the
+// original: the environment variable WAYBILL_BINARY names a program to start instead of Waybill's
+// binary, with the same flags and the same /readyz. The folder original has them for RabbitMQ and
+// Kafka:
+//
+//	WAYBILL_BINARY=$PWD/original/rabbitmq go test -tags clients -run RabbitMQParity -record .
 package clients

@@ -24,7 +24,7 @@ type phase struct {
 }
 
 const (
-	phaseWithin = 2 * time.Minute
+	phaseWithin = 4 * time.Minute // pika waits for every confirm: this allows a sync of 20 ms
 	// A consumer that has everything is watched this long for something that should not come.
 	quiet = time.Second
 	// Then, or when it is overdue, it has this long to commit, ack and close.
