@@ -296,8 +296,9 @@ func TestStopDrains(t *testing.T) {
 	busy.Wait()
 	began := time.Now()
 	stopNode(t, n)
-	t.Logf("stopped after %v with %d confirmed of %d sent", time.Since(began), len(confirmed), len(sent))
+	took := time.Since(began)
 	done.Wait()
+	t.Logf("stopped after %v with %d confirmed of %d sent", took, len(confirmed), len(sent))
 
 	n = startNode(t, fs, c)
 	defer stopNode(t, n)
