@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -340,5 +341,32 @@ func TestDump(t *testing.T) {
 	}
 	if strings.Contains(out.String(), "BAD") {
 		t.Error(out.String())
+	}
+}
+
+// A damaged WAL file in which nothing is whole is evidence all the same, and
+// a recovery that is interrupted must find it again.
+func TestDamagedFileIsNotUsedAgain(t *testing.T) {
+	fs := vfs.NewMem()
+	opts := Options{WALFileSize: 64 << 10} // a batch each
+	s := openStore(t, fs, opts)
+	l := s.Log(1)
+	for i := range uint64(3) {
+		put(t, s, l, entry(2+i, 1, record.Offset(i), 1, strings.Repeat("x", 40<<10)))
+	}
+	id := s.active.Load() - 1
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	base := fileName(id, walSuffix)
+	if err := fs.Flip("data/wal/"+base, 20<<10, 1); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, fs, opts)
+	if err := s.Log(1).Damaged(); !errors.Is(err, ErrDamaged) {
+		t.Fatal(err)
+	}
+	if names, err := fs.List("data/damaged"); err != nil || !slices.Contains(names, base) {
+		t.Fatalf("%s is not among those set aside: %v, %v", base, names, err)
 	}
 }

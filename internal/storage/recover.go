@@ -230,6 +230,9 @@ func (r *recovery) replayWAL(fresh bool) error {
 		}
 	}
 	r.replay.end()
+	if r.replay.found || len(r.replay.hurt) > 0 {
+		clear(r.empty) // that nothing in a file is whole may be the damage: it is evidence
+	}
 	r.replay.check()
 	return nil
 }
