@@ -86,10 +86,21 @@ type stockKafkaConsumer struct {
 	once   sync.Once
 }
 
-func (t *kafkaTarget) stockConsumer(_ context.Context, in *recorder) (worker, error) {
+// stockConsumer waits until the group has given the consumer its partitions: a group takes
+// its time for that, and it is not what is measured.
+func (t *kafkaTarget) stockConsumer(ctx context.Context, in *recorder) (worker, error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	assigned := make(chan struct{}, 1)
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(t.Bootstrap...), kgo.ConsumerGroup(t.load.Name), kgo.ConsumeTopics(t.load.Name),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.OnPartitionsAssigned(func(context.Context, *kgo.Client, map[string][]int32) {
+			select {
+			case assigned <- struct{}{}:
+			default:
+			}
+		}),
 	}
 	if t.Commit > 0 {
 		opts = append(opts, kgo.AutoCommitInterval(t.Commit))
@@ -100,7 +111,13 @@ func (t *kafkaTarget) stockConsumer(_ context.Context, in *recorder) (worker, er
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrLoad, err)
 	}
-	return &stockKafkaConsumer{client: c, in: in}, nil
+	select {
+	case <-assigned:
+		return &stockKafkaConsumer{client: c, in: in}, nil
+	case <-ctx.Done():
+		c.Close()
+		return nil, fmt.Errorf("join the consumer group: %w", ctx.Err())
+	}
 }
 
 func (c *stockKafkaConsumer) close() { c.once.Do(c.client.Close) }

@@ -35,6 +35,7 @@ type Load struct {
 	Keep      bool   // leave queues or topic behind
 	Stock     bool   // drive the ecosystem's client instead of the lean one
 	PIDs      []int  // processes of the broker, measured if they run here
+	Disk      string // a directory on the broker's disk; what the device is written is measured
 }
 
 // minSize is the room for the time in a body.

@@ -17,12 +17,17 @@ type sample struct {
 	consumed  int64
 	broker    usage
 	own       usage
+	written   int64 // to the disk
 }
 
 func (m *meter) take() (sample, error) {
 	broker, err := usageOf(m.run.load.PIDs)
+	if err != nil {
+		return sample{}, err
+	}
+	written, err := diskWritten(m.run.load.Disk)
 	own, _ := readUsage(os.Getpid()) // where it cannot be read it is not shown
-	return sample{time.Now(), m.run.confirms.counted(), m.run.arrivals.counted(), broker, own}, err
+	return sample{time.Now(), m.run.confirms.counted(), m.run.arrivals.counted(), broker, own, written}, err
 }
 
 func (m *meter) begin() (err error) {
@@ -72,13 +77,12 @@ func (m *meter) result() *Result {
 		r.Broker = &BrokerUse{
 			CPU: perMessage(cpu), Cores: cpu.Seconds() / seconds,
 			Memory: last.broker.memory, Peak: last.broker.peak,
-			Written:   last.broker.written - first.broker.written,
 			Processes: l.PIDs,
 		}
-		r.Broker.PerByte = float64(r.Broker.Written) / float64(r.Confirmed) / float64(l.Size)
-		if r.Confirmed == 0 {
-			r.Broker.PerByte = 0
-		}
+	}
+	if l.Disk != "" {
+		written := last.written - first.written
+		r.Disk = &DiskUse{Written: written, PerByte: float64(written) / float64(messages) / float64(l.Size)}
 	}
 	return r
 }

@@ -4,10 +4,9 @@ import "time"
 
 // usage is what processes have used so far.
 type usage struct {
-	cpu     time.Duration // user and system
-	written int64         // bytes that went, or will go, to the disk
-	memory  int64         // bytes resident now
-	peak    int64         // most bytes resident ever
+	cpu    time.Duration // user and system
+	memory int64         // bytes resident now
+	peak   int64         // most bytes resident ever
 }
 
 // usageOf adds up the processes. A process that is not there is an error: it
@@ -20,7 +19,6 @@ func usageOf(pids []int) (usage, error) {
 			return usage{}, err
 		}
 		sum.cpu += u.cpu
-		sum.written += u.written
 		sum.memory += u.memory
 		sum.peak += u.peak
 	}

@@ -2,13 +2,13 @@ package bench
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // clockTick is the unit of /proc/PID/stat; USER_HZ is 100 wherever Linux runs.
@@ -34,13 +34,7 @@ func readUsage(pid int) (usage, error) {
 		}
 		u.cpu += time.Duration(ticks) * clockTick
 	}
-	if u.memory, u.peak, err = readMemory(dir + "/status"); err != nil {
-		return u, err
-	}
-	u.written, err = readField(dir+"/io", "write_bytes:")
-	if errors.Is(err, fs.ErrPermission) { // another user's process
-		err = nil
-	}
+	u.memory, u.peak, err = readMemory(dir + "/status")
 	return u, err
 }
 
@@ -64,4 +58,32 @@ func readField(name, label string) (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("%s: no %s", name, label)
+}
+
+// sectorSize is the unit of /sys/dev/block/*/stat, whatever the device's own is.
+const sectorSize = 512
+
+// diskWritten returns how many bytes were written to the device that holds a
+// directory, by anybody. (What /proc/PID/io says of a process counts whole folios of the
+// page cache, which may be a thousand times what goes to the disk.)
+func diskWritten(dir string) (int64, error) {
+	if dir == "" {
+		return 0, nil
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return 0, fmt.Errorf("%s: %w", dir, err)
+	}
+	name := fmt.Sprintf("/sys/dev/block/%d:%d/stat", unix.Major(st.Dev), unix.Minor(st.Dev))
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return 0, fmt.Errorf("%s is not on a block device of its own: %w", dir, err)
+	}
+	fields := strings.Fields(string(data))
+	const written = 6
+	if len(fields) <= written {
+		return 0, fmt.Errorf("%s: %q is too short", name, data)
+	}
+	sectors, err := strconv.ParseInt(fields[written], 10, 64)
+	return sectors * sectorSize, err
 }

@@ -30,6 +30,7 @@ type Result struct {
 	Unconfirmed int64    `json:"unconfirmed"` // never answered
 
 	Broker *BrokerUse `json:"broker,omitempty"`
+	Disk   *DiskUse   `json:"disk,omitempty"`
 	Own    float64    `json:"client_cpu_us_per_message"` // this process
 
 	Setup float64 `json:"setup_seconds"` // to declare queues or the topic
@@ -42,9 +43,14 @@ type BrokerUse struct {
 	Cores     float64 `json:"cores"`
 	Memory    int64   `json:"memory_bytes"`      // resident at the end
 	Peak      int64   `json:"memory_peak_bytes"` // since the process was started
-	Written   int64   `json:"disk_written_bytes"`
-	PerByte   float64 `json:"disk_written_per_byte,omitempty"` // of a published body
 	Processes []int   `json:"pids"`
+}
+
+// DiskUse is what the broker's disk was written while it was measured, by anybody on
+// the machine.
+type DiskUse struct {
+	Written int64   `json:"written_bytes"`
+	PerByte float64 `json:"written_per_byte"` // of the bodies of the messages
 }
 
 // Print writes the result for people.
@@ -66,7 +72,9 @@ func (r *Result) Print(w io.Writer) error {
 	if b := r.Broker; b != nil {
 		p.line("broker      %10.2f µs of CPU per message   %.2f cores   %d MiB resident, %d MiB peak",
 			b.CPU, b.Cores, b.Memory>>20, b.Peak>>20)
-		p.line("disk        %10d MiB written   %.2f bytes per byte published", b.Written>>20, b.PerByte)
+	}
+	if d := r.Disk; d != nil {
+		p.line("disk        %10d MiB written   %.2f bytes per byte of a body", d.Written>>20, d.PerByte)
 	}
 	p.line("this client %10.2f µs of CPU per message", r.Own)
 	return p.err

@@ -50,6 +50,7 @@ func (b *benchRun) flags(f *pflag.FlagSet) {
 	f.StringVar(&b.load.Name, "name", "waybill-bench", "name of the topic; of the queues and the exchange")
 	f.BoolVar(&b.load.Keep, "keep", false, "do not delete queues or topic afterwards")
 	f.IntSliceVar(&b.load.PIDs, "pid", nil, "process of the broker on this machine; repeatable, or with commas")
+	f.StringVar(&b.load.Disk, "disk", "", "a directory on the broker's disk: print what the device is written, by anybody")
 	f.BoolVar(&b.backlog, "backlog", false, "build a backlog, wait for a restart of the broker, drain it")
 	f.StringVar(&b.phase, "phase", "", "only build the backlog, or only drain it")
 	f.StringVar(&b.client, "client", "lean", "lean, or stock for the client library that applications use")
