@@ -192,8 +192,9 @@ func (q *Queue) purge(ctx context.Context) (int, error) {
 
 // prepareDelete checks the conditions on the shard and returns the number of
 // ready messages. After nil no consumer is admitted, and what is published
-// waits for the queue's end.
-func (q *Queue) prepareDelete(ctx context.Context, ifUnused, ifEmpty bool) (int, error) {
+// waits for the queue's end. decided is called on the shard at that moment, to
+// bring the end about: the caller may be gone by then.
+func (q *Queue) prepareDelete(ctx context.Context, ifUnused, ifEmpty bool, decided func()) (int, error) {
 	if q.group == nil {
 		return 0, nil // offline: nobody can look into it; deleting it is the operator's way out
 	}
@@ -206,6 +207,7 @@ func (q *Queue) prepareDelete(ctx context.Context, ifUnused, ifEmpty bool) (int,
 			v.answer(0, errorf(PreconditionFailed, "%s not empty", q))
 		default:
 			q.sealed = true
+			decided()
 			v.answer(n, nil)
 		}
 	})

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -116,6 +117,47 @@ func TestQueuesThatDeleteThemselves(t *testing.T) {
 		_, ok := n.session.vhost.queues.get("lease")
 		return !ok
 	})
+}
+
+// A client may be gone before the deletion that it asked for is decided. The
+// queue must not be left between life and death.
+func TestDeletionGoesOnWithoutItsClient(t *testing.T) {
+	n := startTestNode(t, vfs.NewMem(), 1<<20)
+	defer n.stop(t)
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	for range 10 {
+		n.declare(t, QueueSpec{Name: "q", Durable: true})
+		if _, err := n.session.DeleteQueue(gone, "q", false, false); err == nil {
+			t.Fatal("deleted in no time")
+		}
+		eventually(t, "the queue is gone", func() bool {
+			_, ok := n.session.vhost.queues.get("q")
+			return !ok
+		})
+	}
+}
+
+// Nor may an exclusive queue be left that belongs to nobody.
+func TestExclusiveQueueOfAClientThatIsGone(t *testing.T) {
+	n := startTestNode(t, vfs.NewMem(), 1<<20)
+	defer n.stop(t)
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	for range 10 {
+		s, err := n.OpenSession("/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.DeclareQueue(gone, QueueSpec{Name: "mine", Exclusive: true})
+		s.Close(testContext(t))
+		// Whatever was on its way to the catalog is there after this.
+		n.declare(t, QueueSpec{Name: "other", Durable: true})
+		n.session.DeleteQueue(testContext(t), "other", false, false)
+		if _, ok := n.session.vhost.queues.get("mine"); ok {
+			t.Fatalf("the queue has outlived its session; the declaration said %v", err)
+		}
+	}
 }
 
 // A message that rots on the disk stops the deliveries before it: consumers

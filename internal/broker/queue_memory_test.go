@@ -156,7 +156,8 @@ func TestMemoryQueueVerbs(t *testing.T) {
 			t.Fatalf("get: %v %d %v %v", d, remaining, ok, err)
 		}
 		var e *Error
-		if _, err := q.prepareDelete(ctx, false, true); !errors.As(err, &e) || e.Kind != PreconditionFailed {
+		decided := func() {}
+		if _, err := q.prepareDelete(ctx, false, true, decided); !errors.As(err, &e) || e.Kind != PreconditionFailed {
 			t.Fatalf("delete of a queue that is not empty: %v", err)
 		}
 		if n, err := q.purge(ctx); n != 2 || err != nil {
@@ -166,11 +167,11 @@ func TestMemoryQueueVerbs(t *testing.T) {
 			t.Fatalf("get from an empty queue: %v %v", ok, err)
 		}
 		_, sink := consume(t, q, SubscribeOptions{}, 0)
-		if _, err := q.prepareDelete(ctx, true, false); !errors.As(err, &e) || e.Kind != PreconditionFailed {
+		if _, err := q.prepareDelete(ctx, true, false, decided); !errors.As(err, &e) || e.Kind != PreconditionFailed {
 			t.Fatalf("delete of a queue that is used: %v", err)
 		}
 		pull.Close()
-		if n, err := q.prepareDelete(ctx, false, false); n != 1 || err != nil {
+		if n, err := q.prepareDelete(ctx, false, false, decided); n != 1 || err != nil {
 			t.Fatalf("delete: %d, %v", n, err)
 		}
 		confirmed := make(confirms, 1)

@@ -175,17 +175,22 @@ func (s *Session) DeclareQueue(ctx context.Context, q QueueSpec) (QueueStatus, e
 		return QueueStatus{}, errorf(AccessRefused, "queue name '%s' contains reserved prefix 'amq.*'", q.Name)
 	}
 	cmd := &catalog.Command{DeclareQueue: &catalog.DeclareQueue{VHost: s.vhost.name, Queue: *want}}
-	if _, err := s.b.change(ctx, cmd); err != nil {
+	until := ctx
+	if q.Exclusive {
+		// Who gives up waiting would leave a queue that nobody can use.
+		until = context.WithoutCancel(ctx)
+	}
+	if _, err := s.b.change(until, cmd); err != nil {
 		return QueueStatus{}, err
 	}
-	made, ok := s.vhost.queues.get(want.Name)
+	have, ok := s.vhost.queues.get(want.Name)
 	if !ok {
 		return QueueStatus{}, s.vhost.noQueue(want.Name) // deleted at once by another connection
 	}
 	if q.Exclusive {
-		s.own(want.Name, made.spec.Log)
+		s.own(want.Name, have.spec.Log)
 	}
-	return made.status(ctx)
+	return have.status(ctx)
 }
 
 // queueSpec checks a declaration and gives it the form of the catalog.
@@ -260,13 +265,14 @@ func (s *Session) DeleteQueue(ctx context.Context, name string, ifUnused, ifEmpt
 	if err != nil {
 		return 0, err
 	}
-	n, err := q.prepareDelete(ctx, ifUnused, ifEmpty)
+	n, err := q.prepareDelete(ctx, ifUnused, ifEmpty, q.expire)
 	if err != nil {
 		return 0, err
 	}
 	s.mu.Lock()
 	delete(s.exclusive, name)
 	s.mu.Unlock()
+	// The same once more, to hear when it is durable; and for a queue that is offline.
 	_, err = s.b.change(ctx, &catalog.Command{DeleteQueue: q.deletion()})
 	return n, err
 }
@@ -276,8 +282,8 @@ func (q *Queue) deletion() *catalog.DeleteQueue {
 	return &catalog.DeleteQueue{VHost: q.vhost.name, Name: q.spec.Name, Log: q.spec.Log}
 }
 
-// expire deletes the queue because its rules say so (auto-delete, x-expires).
-// It does not wait, and may be called from a shard.
+// expire deletes the queue because its rules say so (auto-delete, x-expires),
+// or a client has. It does not wait, and may be called from a shard.
 func (q *Queue) expire() {
 	q.vhost.b.directory.send(&catalog.Command{DeleteQueue: q.deletion()})
 }
