@@ -25,6 +25,7 @@ func Run(ctx context.Context, cfg Config, out, logTo io.Writer, warnings ...stri
 	for _, w := range warnings {
 		log.Warn(w)
 	}
+	go watchMemory(ctx)
 	n, err := Start(ctx, cfg, log)
 	if err != nil {
 		return err
