@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -302,6 +303,8 @@ func (r *replay) entries(img *walImage, l *Log, body []byte) error {
 	if n == 0 {
 		return nil
 	}
+	// Not the file's buffer: one entry that is still needed would keep all of it.
+	body = bytes.Clone(body)
 	block, entries, crcs := make(entryBlock, n), make([]*raftpb.Entry, n), make([]uint32, n)
 	for i, rest := 0, body; i < n; i++ {
 		var f frame
