@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"math"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -17,7 +18,7 @@ func (s *Server) offsetCommit(r *request, req *kmsg.OffsetCommitRequest) {
 		Retention:  -1,
 	}
 	if r.version <= 4 && req.RetentionTimeMillis >= 0 {
-		commit.Retention = time.Duration(req.RetentionTimeMillis) * time.Millisecond
+		commit.Retention = retention(req.RetentionTimeMillis)
 	}
 	resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
 	var spots []spot // of commit.Offsets
@@ -44,6 +45,12 @@ func (s *Server) offsetCommit(r *request, req *kmsg.OffsetCommitRequest) {
 		}
 		r.reply(resp)
 	})
+}
+
+// retention is a number of milliseconds, which may be too large for a Duration:
+// some clients mean for ever by that.
+func retention(ms int64) time.Duration {
+	return time.Duration(min(ms, int64(math.MaxInt64/time.Millisecond))) * time.Millisecond
 }
 
 // commitTopic adds the offsets of one topic to commit. In the response that it

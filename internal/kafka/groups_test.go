@@ -437,3 +437,14 @@ func TestAWaitingJoinDoesNotHoldUpShutdown(t *testing.T) {
 		t.Fatalf("%+v", resp)
 	}
 }
+
+func TestRetentionForEver(t *testing.T) {
+	for _, ms := range []int64{1 << 62, 1<<63 - 1, 1 << 50} {
+		if d := retention(ms); d < 200*365*24*time.Hour {
+			t.Errorf("%d ms come to %v", ms, d)
+		}
+	}
+	if d := retention(1500); d != 1500*time.Millisecond {
+		t.Error(d)
+	}
+}
