@@ -150,6 +150,31 @@ func TestCloseOnAFullDisk(t *testing.T) {
 	}
 }
 
+// TestDiskTooFullForALargeBatch: one that needs a WAL file of its own size waits
+// for the space like all others.
+func TestDiskTooFullForALargeBatch(t *testing.T) {
+	fs := vfs.NewMem()
+	s := openStore(t, fs, Options{WALFileSize: 64 << 10, Reserve: 1})
+	s.Start()
+	l := s.Log(1)
+	fill(t, s, l, 1, 10)
+	free, _, _ := fs.Free("data")
+	fs.SetCapacity(1<<40 - int64(free) + 256<<10)
+	done := make(waiter, 1)
+	s.Append(&Append{Log: l, Entries: []*raftpb.Entry{entry(3, 1, 1, 1, strings.Repeat("z", 1<<20))}, Done: done})
+	eventually(t, "low", s.Low)
+	if len(done) > 0 {
+		t.Fatal("done without space")
+	}
+	grown(fs)
+	if a := <-done; a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	if got := openStore(t, fs.StrictClone(), Options{}).Log(1).LastIndex(); got != 3 {
+		t.Fatal(got)
+	}
+}
+
 // TestIdleStoreWritesNothing also when hard states wait.
 func TestIdleStoreWritesNothing(t *testing.T) {
 	fs := vfs.NewMem()

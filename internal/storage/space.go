@@ -13,6 +13,7 @@ type cause int
 const (
 	causeWAL cause = iota
 	causeFlush
+	causeBatch
 	causes
 )
 

@@ -296,7 +296,8 @@ func (w *wal) roll(need int64) error {
 		return err
 	}
 	if next.size < need {
-		if err := next.extend(need); err != nil {
+		if err := w.makeRoom(next, need); err != nil {
+			closeClean(next.file)
 			return err
 		}
 	}
@@ -308,6 +309,24 @@ func (w *wal) roll(need int64) error {
 		closeClean(full.file)
 	}
 	return nil
+}
+
+// makeRoom extends a file for a batch that is larger, and waits for the space.
+func (w *wal) makeRoom(f *walFile, need int64) error {
+	s := w.store
+	for {
+		err := f.extend(need)
+		if !noSpace(err) {
+			s.setFull(causeBatch, nil)
+			return err
+		}
+		s.setFull(causeBatch, err)
+		select {
+		case <-time.After(retryEvery):
+		case <-s.closing:
+			return fmt.Errorf("%w: no space for a large batch", ErrClosed)
+		}
+	}
 }
 
 // finish is the end of the goroutine at Close. The empty batch proves, by its

@@ -44,7 +44,7 @@ func (f *walFile) extend(size int64) error {
 		return fmt.Errorf("make room in the WAL: %w", err)
 	}
 	if err := f.file.Sync(); err != nil {
-		return fmt.Errorf("make room in the WAL: %w", err)
+		return fmt.Errorf("make room in the WAL: %w", mustNotRetry{err})
 	}
 	f.size = size
 	return nil
