@@ -25,17 +25,17 @@ type phase struct {
 
 const (
 	phaseWithin = 4 * time.Minute // pika waits for every confirm: this allows a sync of 20 ms
+	// An application that tells nothing for so long waits for something that is gone.
+	stuck = 45 * time.Second
 	// A consumer that has everything is watched this long for something that should not come.
 	quiet = time.Second
-	// Then, or when it is overdue, it has this long to commit, ack and close.
-	stopWithin = 20 * time.Second
 )
 
 // run runs the phase to its end while it kills and restarts the broker. It fails the test if the
 // application fails or does not finish in time.
 func (app application) run(t *testing.T, broker *brokertest.Broker, seen *ledger, p phase) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), phaseWithin+stopWithin)
+	ctx, cancel := context.WithTimeout(t.Context(), phaseWithin)
 	defer cancel()
 	arguments := append(app.command[1:len(app.command):len(app.command)], p.arguments...)
 	cmd := exec.CommandContext(ctx, app.command[0], arguments...)
@@ -66,7 +66,7 @@ func (app application) run(t *testing.T, broker *brokertest.Broker, seen *ledger
 // the application meets a closed port for a while.
 func (p phase) watch(t *testing.T, broker *brokertest.Broker, cmd *exec.Cmd, stdout io.Reader, seen *ledger) {
 	t.Helper()
-	stop := time.AfterFunc(phaseWithin, func() { cmd.Process.Signal(syscall.SIGTERM) })
+	stop := time.AfterFunc(stuck, func() { cmd.Process.Signal(syscall.SIGTERM) })
 	defer stop.Stop()
 
 	kills := p.killAt
@@ -85,6 +85,8 @@ func (p phase) watch(t *testing.T, broker *brokertest.Broker, cmd *exec.Cmd, std
 		}
 		if p.endless && len(seen.unreceived) == 0 {
 			stop.Reset(quiet)
+		} else {
+			stop.Reset(stuck)
 		}
 	}
 	if len(kills) > 0 {
