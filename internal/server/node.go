@@ -129,7 +129,7 @@ func (n *Node) openStore() error {
 		return fmt.Errorf("data directory %s: %w", n.cfg.DataDir, err)
 	}
 	n.dir = dir
-	if err := n.fs.MkdirAll(dir); err != nil {
+	if err := vfs.MakeDirs(n.fs, dir); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	if n.disk, err = measure(n.fs, dir, n.cfg.Disk); err != nil {

@@ -29,7 +29,7 @@ const (
 // claim takes the lock on the directory and reads who it is. fresh is true
 // when it is empty: then it has an identity now, and no more.
 func (s *Store) claim() (fresh bool, err error) {
-	if err := s.fs.MkdirAll(s.dir); err != nil {
+	if err := vfs.MakeDirs(s.fs, s.dir); err != nil {
 		return false, err
 	}
 	if s.lock, err = s.fs.Lock(s.path(lockName)); err != nil {
