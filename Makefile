@@ -5,15 +5,20 @@ GO            ?= go
 GOLANGCI      := v2.15.0
 FUZZTIME      ?= 10s
 POWERCUTS     ?= 200
+BENCHSTAT     := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+BENCHTIME     ?= 0.5s
+BENCHCOUNT    ?= 6
+BENCHLAST     := docs/bench/last.txt
+ROWS          ?=
 TOOLS         := $(CURDIR)/.tools
 LINT          := $(TOOLS)/golangci-lint-$(GOLANGCI)
 WITH_ROOT     := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH="$$PATH")
 export CGO_ENABLED ?= 0
 
-.PHONY: help build test race lint fuzz clients powercut generate clean
+.PHONY: help build test race lint fuzz clients powercut bench bench-record bench-peers generate clean
 
 help: ## print this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 build: ## build bin/waybill
 	$(GO) build -trimpath -o bin/waybill ./cmd/waybill
@@ -48,6 +53,21 @@ clients: go ## run the suites with stock clients; installs kcat, Python, Node an
 
 powercut: go ## cut the power of a broker under load POWERCUTS (200) times; needs root
 	$(WITH_ROOT) env POWERCUTS=$(POWERCUTS) $(GO) test -count=1 -v -timeout 40m ./test/powercut/...
+
+# One benchmark of each layer: codec, routing, queue, raft step, WAL batch, group commit, segment read,
+# confirm path, produce, fetch, and the measuring client itself.
+BENCHES := Codec|Routing|Leader|Queue$$|Propose|Append|GroupCommit|RawSync|ReadSegments|PublishConfirm|ProduceDecode|FetchEncode|Client
+
+bench: go ## run the micro-benchmarks of each layer and compare with the last recorded run
+	@mkdir -p bin
+	$(GO) test -run '^$$' -bench '^Benchmark($(BENCHES))' -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) ./internal/... | grep -vE '^(\?|ok|PASS)' | tee bin/bench.txt
+	$(GO) run $(BENCHSTAT) $(BENCHLAST) bin/bench.txt
+
+bench-record: ## make the run of `make bench` the one to compare with
+	cp bin/bench.txt $(BENCHLAST)
+
+bench-peers: go ## measure beside RabbitMQ and Kafka, into docs/benchmarks.md; ROWS=amqp-1q,… SHORT=1
+	test/bench/run -rows '$(ROWS)' $(if $(SHORT),-short)
 
 generate: go ## write generated files again
 	$(GO) generate ./...

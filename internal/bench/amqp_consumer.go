@@ -16,13 +16,13 @@ type amqpConsumer struct {
 	in       *recorder
 	ackEvery int
 
-	ack     uint64  // the last delivery that was read whole
-	unacked int     // deliveries since the last ack
-	tag     uint64  // of the delivery that is being read
-	body    uint64  // bytes of it that are to come
-	first   bool    // whether its next body frame is the first
-	times   []int64 // of the messages of this read
-	out     []byte  // acks to be written
+	ack     spec.BasicAck // of the last delivery that was read whole
+	unacked int           // deliveries since the last ack
+	tag     uint64        // of the delivery that is being read
+	body    uint64        // bytes of it that are to come
+	first   bool          // whether its next body frame is the first
+	times   []int64       // of the messages of this read
+	out     []byte        // acks to be written
 }
 
 func (t *amqpTarget) leanConsumer(ctx context.Context, i int, in *recorder) (worker, error) {
@@ -133,7 +133,7 @@ func (c *amqpConsumer) method(payload []byte) error {
 
 // received counts a delivery that was read whole.
 func (c *amqpConsumer) received() {
-	c.ack = c.tag
+	c.ack.DeliveryTag = c.tag
 	if c.ackEvery == 0 {
 		return
 	}
@@ -143,6 +143,7 @@ func (c *amqpConsumer) received() {
 }
 
 func (c *amqpConsumer) acknowledge() {
-	c.out = appendMethod(c.out, channel, &spec.BasicAck{DeliveryTag: c.ack, Multiple: c.unacked > 1})
+	c.ack.Multiple = c.unacked > 1
+	c.out = appendMethod(c.out, channel, &c.ack)
 	c.unacked = 0
 }

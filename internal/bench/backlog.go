@@ -23,7 +23,7 @@ func RunBacklog(ctx context.Context, load Load, make func(Load) (Target, error),
 	var b Backlog
 	phase := func(p Phase) (*Result, Target, error) {
 		l := load
-		l.Phase = p
+		l.Phase, l.Keep = p, p == Build || load.Keep
 		t, err := make(l)
 		if err != nil {
 			return nil, nil, err

@@ -15,7 +15,7 @@ type Phase string
 // The phases. The zero value publishes and consumes at once.
 const (
 	Both  Phase = ""
-	Build Phase = "build" // publish, do not consume, keep the messages
+	Build Phase = "build" // publish, do not consume
 	Drain Phase = "drain" // consume what is there, do not publish
 )
 
@@ -45,7 +45,7 @@ const minSize = 8
 func (l *Load) check() error {
 	switch l.Phase {
 	case Build:
-		l.Consumers, l.Keep = 0, true
+		l.Consumers = 0
 	case Drain:
 		l.Producers = 0
 	case Both:

@@ -99,15 +99,21 @@ func Run(ctx context.Context, load Load, target Target, progress io.Writer) (*Re
 
 // measured starts the workers, measures, and lets them finish.
 func (r *run) measured(ctx context.Context) (*Result, error) {
-	if err := r.start(ctx); err != nil {
-		return nil, err
-	}
-	if err := r.wait(ctx, func() bool { return false }, r.load.Warmup); err != nil {
+	if err := r.connect(ctx); err != nil {
 		return nil, err
 	}
 	m := &meter{run: r}
+	if r.load.Warmup > 0 {
+		r.start()
+		if err := r.wait(ctx, func() bool { return false }, r.load.Warmup); err != nil {
+			return nil, err
+		}
+	}
 	if err := m.begin(); err != nil {
 		return nil, err
+	}
+	if r.load.Warmup == 0 { // the first message counts
+		r.start()
 	}
 	duration := r.load.Duration
 	if r.load.Messages > 0 || r.load.Phase == Drain && duration == 0 {
@@ -128,8 +134,8 @@ func (r *run) measured(ctx context.Context) (*Result, error) {
 	return m.result(), nil
 }
 
-// start connects all workers, consumers first, and lets them go.
-func (r *run) start(ctx context.Context) error {
+// connect connects all workers, consumers first.
+func (r *run) connect(ctx context.Context) error {
 	for i := range r.load.Consumers {
 		w, err := r.target.consumer(ctx, i, r.arrivals)
 		if err != nil {
@@ -151,6 +157,11 @@ func (r *run) start(ctx context.Context) error {
 		r.outlets = append(r.outlets, o)
 		r.workers = append(r.workers, w)
 	}
+	return nil
+}
+
+// start lets the workers go.
+func (r *run) start() {
 	now := time.Now().UnixNano()
 	for _, o := range r.outlets {
 		o.begin(now)
@@ -165,7 +176,6 @@ func (r *run) start(ctx context.Context) error {
 			}
 		})
 	}
-	return nil
 }
 
 // wait returns when done says so, after the duration, when ctx ends, or when a

@@ -48,7 +48,7 @@ func (b *benchRun) flags(f *pflag.FlagSet) {
 	f.DurationVar(&b.load.Duration, "duration", 10*time.Second, "how long to measure")
 	f.DurationVar(&b.load.Warmup, "warmup", 0, "how long to load the broker before measuring")
 	f.StringVar(&b.load.Name, "name", "waybill-bench", "name of the topic; of the queues and the exchange")
-	f.BoolVar(&b.load.Keep, "keep", false, "do not delete queues or topic afterwards")
+	f.BoolVar(&b.load.Keep, "keep", false, "do not delete queues or topic afterwards; --phase build keeps them by itself")
 	f.IntSliceVar(&b.load.PIDs, "pid", nil, "process of the broker on this machine; repeatable, or with commas")
 	f.StringVar(&b.load.Disk, "disk", "", "a directory on the broker's disk: print what the device is written, by anybody")
 	f.BoolVar(&b.backlog, "backlog", false, "build a backlog, wait for a restart of the broker, drain it")
@@ -69,6 +69,9 @@ func (b *benchRun) run(cmd *cobra.Command, target func(bench.Load) (bench.Target
 	b.load.Phase = bench.Phase(b.phase)
 	if b.phase == string(bench.Drain) && !cmd.Flags().Changed("duration") {
 		b.load.Duration = 0 // until it is drained
+	}
+	if b.phase == string(bench.Build) && !cmd.Flags().Changed("keep") {
+		b.load.Keep = true // what else would it be for
 	}
 	err := b.measure(cmd, target)
 	if errors.Is(err, bench.ErrLoad) {

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// The brokers, by name.
+const (
+	waybill    = "Waybill"
+	rabbit     = "RabbitMQ"
+	kafka      = "Kafka"
+	kafkaFlush = "Kafka, flushing"
+)
+
+// broker is a broker on this machine. It is started when it is needed first, and runs, idle,
+// while others are measured.
+type broker struct {
+	name   string
+	amqp   string // addresses; "": it does not speak that
+	kafka  string
+	launch func(*broker) error // starts its processes
+	procs  []*process
+}
+
+// process is a child with a process group of its own, so that its children end with it.
+type process struct {
+	cmd    *exec.Cmd
+	exited chan struct{}
+}
+
+// readyTime bounds the start of a broker.
+const readyTime = 60 * time.Second
+
+// start starts the broker, if it does not run, and waits until it takes connections.
+func (b *broker) start(ctx context.Context) error {
+	if len(b.procs) > 0 {
+		return nil
+	}
+	if err := b.launch(b); err != nil {
+		return fmt.Errorf("start %s: %w", b.name, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTime)
+	defer cancel()
+	for _, addr := range []string{b.amqp, b.kafka} {
+		if addr == "" {
+			continue
+		}
+		if err := awaitListener(ctx, addr); err != nil {
+			return fmt.Errorf("%s does not come up: %w", b.name, err)
+		}
+	}
+	return nil
+}
+
+func awaitListener(ctx context.Context, addr string) error {
+	for {
+		var d net.Dialer
+		c, err := d.DialContext(ctx, "tcp", addr)
+		if err == nil {
+			return c.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// run starts a process that belongs to the broker. What it prints goes to a file.
+func (b *broker) run(dir string, env []string, name string, args ...string) error {
+	log, err := os.OpenFile(filepath.Join(dir, "output.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close() //nolint:errcheck // the child has its own
+	cmd := exec.Command(name, args...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	p := &process{cmd, make(chan struct{})}
+	go func() {
+		_ = cmd.Wait() // how it ended does not matter
+		close(p.exited)
+	}()
+	b.procs = append(b.procs, p)
+	return nil
+}
+
+// stop ends the broker's processes, the last one first.
+func (b *broker) stop() error {
+	var errs []error
+	for i := len(b.procs) - 1; i >= 0; i-- {
+		errs = append(errs, b.procs[i].stop())
+	}
+	b.procs = nil
+	return errors.Join(errs...)
+}
+
+// stopTime is how long a process may take to end in order.
+const stopTime = 20 * time.Second
+
+func (p *process) stop() error {
+	group := -p.cmd.Process.Pid
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		if err := syscall.Kill(group, sig); err != nil && err != syscall.ESRCH {
+			return fmt.Errorf("%v to %v: %w", sig, p.cmd, err)
+		}
+		select {
+		case <-p.exited:
+			return nil
+		case <-time.After(stopTime):
+		}
+	}
+	return fmt.Errorf("%v does not end", p.cmd)
+}
+
+func stopAll(all map[string]*broker) error {
+	var errs []error
+	for _, b := range all {
+		errs = append(errs, b.stop())
+	}
+	return errors.Join(errs...)
+}
+
+// pids returns the broker's processes with all their descendants.
+func (b *broker) pids() []int {
+	parents := map[int]int{}
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is good
+	for _, name := range stats {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			continue // it just ended
+		}
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+		text := string(data)
+		if fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:]); len(fields) > 1 {
+			parents[pid], _ = strconv.Atoi(fields[1])
+		}
+	}
+	var all []int
+	for pid := range parents {
+		for up := pid; up > 1; up = parents[up] {
+			if b.owns(up) {
+				all = append(all, pid)
+				break
+			}
+		}
+	}
+	return all
+}
+
+func (b *broker) owns(pid int) bool {
+	for _, p := range b.procs {
+		if p.cmd.Process.Pid == pid {
+			return true
+		}
+	}
+	return false
+}
+
+// freePorts returns ports that nobody listens on.
+func freePorts(n int) ([]string, error) {
+	var ports []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() //nolint:errcheck // it only kept the port from being given twice
+		ports = append(ports, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+	}
+	return ports, nil
+}
