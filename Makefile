@@ -60,8 +60,8 @@ BENCHES := Codec|Routing|Leader|Queue$$|Propose|Append|GroupCommit|RawSync|ReadS
 
 bench: go ## run the micro-benchmarks of each layer and compare with the last recorded run
 	@mkdir -p bin
-	$(GO) test -run '^$$' -bench '^Benchmark($(BENCHES))' -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) ./internal/... | grep -vE '^(\?|ok|PASS)' | tee bin/bench.txt
-	$(GO) run $(BENCHSTAT) $(BENCHLAST) bin/bench.txt
+	$(GO) test -run '^$$' -bench '^Benchmark($(BENCHES))' -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) ./internal/... > bin/bench.txt || { cat bin/bench.txt; exit 1; }
+	$(GO) run $(BENCHSTAT) $(wildcard $(BENCHLAST)) bin/bench.txt
 
 bench-record: ## make the run of `make bench` the one to compare with
 	cp bin/bench.txt $(BENCHLAST)
