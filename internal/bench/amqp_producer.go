@@ -78,7 +78,7 @@ func (p *amqpProducer) run() error {
 	}()
 	if err := p.write(); err != nil {
 		p.conn.close()
-		<-failed
+		_ = <-failed
 		return fmt.Errorf("publish: %w", err)
 	}
 	return <-failed

@@ -19,12 +19,12 @@ const pollInterval = 20 * time.Millisecond
 
 // RunBacklog builds a backlog, waits until somebody has restarted the broker, and
 // drains it.
-func RunBacklog(ctx context.Context, load Load, make func(Load) (Target, error), progress io.Writer) (*Backlog, error) {
+func RunBacklog(ctx context.Context, load Load, open func(Load) (Target, error), progress io.Writer) (*Backlog, error) {
 	var b Backlog
 	phase := func(p Phase) (*Result, Target, error) {
 		l := load
 		l.Phase, l.Keep = p, p == Build || load.Keep
-		t, err := make(l)
+		t, err := open(l)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -156,7 +156,7 @@ func (p *Partition) Err() error {
 
 // settled waits until the partition has its first leader, or never will.
 func (p *Partition) settled(ctx context.Context) error {
-	if p.failed != nil {
+	if p.group == nil { // held offline: waiting would not help
 		return nil
 	}
 	select {
