@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -78,8 +79,7 @@ func (p *amqpProducer) run() error {
 	}()
 	if err := p.write(); err != nil {
 		p.conn.close()
-		_ = <-failed
-		return fmt.Errorf("publish: %w", err)
+		return errors.Join(fmt.Errorf("publish: %w", err), <-failed)
 	}
 	return <-failed
 }
