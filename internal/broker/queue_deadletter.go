@@ -93,7 +93,7 @@ func (q *Queue) bury() {
 	}
 	b.retryAt = time.Time{}
 	b.cursor.source = &q.source
-	for b.waiting.len() > 0 && b.open < maxBurials && q.source.stuck == nil {
+	for b.waiting.len() > 0 && b.open < maxBurials && !q.source.isStuck(b.waiting.at(0).Offset) {
 		var m record.Message
 		g := b.waiting.at(0)
 		if b.cursor.read(g.Offset, &m) == 0 {

@@ -161,7 +161,8 @@ func TestExclusiveQueueOfAClientThatIsGone(t *testing.T) {
 }
 
 // A message that rots on the disk stops the deliveries before it: consumers
-// get no gap, and publishing goes on.
+// get all that lies in front of it, though reading ahead has found the damage by then,
+// and no gap; publishing goes on.
 func TestDurableQueueStopsAtDamage(t *testing.T) {
 	fs := vfs.NewMem()
 	n := startTestNode(t, fs, 256<<10)

@@ -252,8 +252,9 @@ func (q *Queue) run() {
 	}
 	now := q.vhost.b.cfg.Now()
 	q.runWaits()
+	q.source.refused = false
 	q.leader.Run(now.UnixMilli(), q.fresh)
-	if q.source.stuck != nil {
+	if q.source.refused {
 		q.leader.FailPulls(unavailable("get from "+q.String(), q.source.stuck))
 	}
 	q.bury()

@@ -29,9 +29,11 @@ type source struct {
 	queue   *Queue
 	stretch cursor
 	aside   cursor
-	stuck   error // the log is damaged here; nothing is delivered any more
-	strays  int   // entries that aside has loaded since stretch was read
-	used    bool  // since tend was called last
+	stuck   error         // why the message at stuckAt cannot be read, nil while nothing is known
+	stuckAt record.Offset // neither it nor what lies behind it is delivered
+	refused bool          // a message was asked for that is not delivered, since run began
+	strays  int           // entries that aside has loaded since stretch was read
+	used    bool          // since tend was called last
 	idleAt  time.Time
 }
 
@@ -74,13 +76,14 @@ func (s *source) init(q *Queue) {
 func (s *source) reset() {
 	s.stretch.reset()
 	s.aside.reset()
-	s.stuck = nil
+	s.stuck, s.refused = nil, false
 	s.idleAt = time.Time{}
 }
 
 // Read implements queue.Source.
 func (s *source) Read(off record.Offset, m *record.Message) (size int) {
-	if s.stuck != nil {
+	if s.isStuck(off) {
+		s.refused = true
 		return 0
 	}
 	s.used = true
@@ -152,13 +155,18 @@ func (s *source) arrived(p *piece) {
 
 var errNotThere = errors.New("the log does not hold it")
 
-// fail stops the deliveries: the queue holds a message that cannot be read,
-// and its consumers must not be given a gap.
+// isStuck reports whether off is at, or behind, a message that cannot be read.
+func (s *source) isStuck(off record.Offset) bool { return s.stuck != nil && off >= s.stuckAt }
+
+// fail stops the deliveries before off: the queue holds a message that cannot be
+// read, and its consumers must not be given a gap. Reading ahead finds it before
+// what lies in front of it is delivered.
 func (s *source) fail(off record.Offset, err error) {
-	if errors.Is(err, storage.ErrClosed) || s.stuck != nil {
+	if errors.Is(err, storage.ErrClosed) || s.isStuck(off) {
 		return
 	}
 	q := s.queue
+	s.stuckAt = off
 	s.stuck = fmt.Errorf("the message at offset %d cannot be read: %w", off, err)
 	q.vhost.b.metrics.queues.stuck.Inc()
 	q.vhost.b.log.Error("a queue holds a message that cannot be read: deliveries stop before it, publishing goes on; nothing was deleted",
@@ -268,7 +276,7 @@ func (c *cursor) prefetch() {
 		return
 	}
 	end := c.window.at(c.window.len() - 1).header.End()
-	if end < c.source.queue.machine.Next() {
+	if s := c.source; end < s.queue.machine.Next() && !s.isStuck(end) {
 		c.fetch(end, false)
 	}
 }
