@@ -7,6 +7,8 @@
 //	GET /api/overview     totals and listeners
 //	GET /api/queues       queues of all virtual hosts
 //	GET /api/connections  open AMQP connections
+//	GET /api/cluster      members, who is up, what has no leader; /api/cluster/groups lists the raft groups
+//	POST /api/cluster/…   remove, replace, drain, transfer, rebalance
 //	    /debug/pprof/     net/http/pprof, when the configuration asks for it
 //
 // What lies under /api and /debug asks for a user and a password (HTTP basic
@@ -88,6 +90,9 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("GET /api/overview", s.login(s.overview))
 	mux.Handle("GET /api/queues", s.login(s.queues))
 	mux.Handle("GET /api/connections", s.login(s.connections))
+	mux.Handle("GET /api/cluster", s.login(s.clusterStatus))
+	mux.Handle("GET /api/cluster/groups", s.login(s.clusterGroups))
+	mux.Handle("POST /api/cluster/{verb}", s.login(s.clusterChange))
 	if s.cfg.Pprof {
 		mux.Handle("/debug/pprof/", s.login(pprof.Index))
 		mux.Handle("/debug/pprof/cmdline", s.login(pprof.Cmdline))

@@ -120,7 +120,7 @@ func TestEveryRouteAsksForALogin(t *testing.T) {
 	n := start(t, true)
 	n.view.Store(testView())
 	for _, path := range []string{
-		"/api/overview", "/api/queues", "/api/connections",
+		"/api/overview", "/api/queues", "/api/connections", "/api/cluster", "/api/cluster/groups",
 		"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/cmdline", "/debug/pprof/symbol",
 	} {
 		for _, c := range []struct {
@@ -161,6 +161,7 @@ func testView() *View {
 		Connections: func() []Connection { return nil },
 		Topics:      func() int { return 4 },
 		Alarm:       func() string { return "" },
+		Members:     &fakeCluster{},
 	}
 }
 

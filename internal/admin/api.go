@@ -15,6 +15,7 @@ type View struct {
 	Connections func() []Connection
 	Topics      func() int // number of topics
 	Alarm       func() string
+	Members     Cluster // nil: a node that cannot be part of a cluster
 }
 
 // Listener is an address that the node serves.
