@@ -83,6 +83,12 @@ func (f *optionFlag) Type() string {
 	if strings.HasSuffix(f.option.Key, ".listen") || strings.HasSuffix(f.option.Key, ".advertised") {
 		return "host:port"
 	}
+	if f.option.Kind() == "list" {
+		return "host:port,..."
+	}
+	if strings.HasPrefix(f.option.Key, "cluster.tls-") {
+		return "file"
+	}
 	return "text"
 }
 

@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"cmd/waybill": {"internal/cli"},
 
 	"internal/cli":    {"internal/server", "internal/bench", "internal/admin", "internal/auth", "internal/storage", "internal/vfs"},
-	"internal/server": {"internal/admin", "internal/amqp", "internal/auth", "internal/broker", "internal/kafka", "internal/record", "internal/replica", "internal/storage", "internal/vfs"},
+	"internal/server": {"internal/admin", "internal/amqp", "internal/auth", "internal/broker", "internal/kafka", "internal/record", "internal/replica", "internal/storage", "internal/transport", "internal/vfs"},
 	"internal/admin":  {"internal/auth", "internal/broker"},
 	"internal/amqp":   {"internal/amqp/spec", "internal/auth", "internal/broker", "internal/record"},
 	"internal/kafka":  {"internal/auth", "internal/broker", "internal/record"},
@@ -38,10 +38,11 @@ var mayImport = map[string][]string{
 	"internal/group":   {"internal/record"},
 	"internal/catalog": {"internal/record"},
 
-	"internal/replica": {"internal/storage", "internal/record"},
-	"internal/storage": {"internal/vfs", "internal/record"},
-	"internal/vfs":     {},
-	"internal/record":  {},
+	"internal/replica":   {"internal/storage", "internal/record"},
+	"internal/transport": {},
+	"internal/storage":   {"internal/vfs", "internal/record"},
+	"internal/vfs":       {},
+	"internal/record":    {},
 
 	"internal/record/recordtest": {"internal/record"},
 

@@ -18,6 +18,8 @@ type Config struct {
 	HTTP  HTTPConfig
 	Disk  DiskConfig
 
+	Cluster ClusterConfig
+
 	// Guest says whether the user guest, password guest, exists; it may log in
 	// from a loopback address only.
 	Guest bool
@@ -38,6 +40,7 @@ type LogConfig struct {
 // AMQPConfig configures the AMQP listener.
 type AMQPConfig struct {
 	Listen                   string        // host:port
+	Advertised               string        // host:port that others are told; "": made of the others
 	MaxChannels              int           // of a connection
 	MaxFrame                 int           // bytes
 	MaxMessage               int           // bytes of a body
@@ -61,8 +64,20 @@ type KafkaConfig struct {
 
 // HTTPConfig configures the HTTP listener.
 type HTTPConfig struct {
-	Listen string // host:port
-	Pprof  bool   // serve net/http/pprof
+	Listen     string // host:port
+	Advertised string // host:port that others are told; "": made of the others
+	Pprof      bool   // serve net/http/pprof
+}
+
+// ClusterConfig says which node of which cluster this one is.
+type ClusterConfig struct {
+	NodeID     uint64   // the operator's number of the node
+	Listen     string   // host:port for the other nodes; "": none can reach this one
+	Advertised string   // host:port that the other nodes are told; "": what is listened on
+	Join       []string // host:port of the nodes to found a cluster with, or to join
+	Cert       string   // file with the node's certificate, PEM; "": plaintext, loopback only
+	Key        string   // file with its key
+	CA         string   // file with the certificates that sign those of the nodes
 }
 
 // DiskConfig says how the node uses its disk.
@@ -98,6 +113,7 @@ func DefaultConfig() Config {
 		},
 		Kafka:           KafkaConfig{Listen: "127.0.0.1:9092", Settings: settings},
 		HTTP:            HTTPConfig{Listen: "127.0.0.1:15672"},
+		Cluster:         ClusterConfig{NodeID: 1},
 		Guest:           true,
 		Users:           map[string]string{},
 		ShutdownTimeout: 10 * time.Second,

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 )
@@ -169,6 +170,28 @@ func (c *Config) check() error {
 	if lo, hi := c.Kafka.GroupMinSessionTimeout, c.Kafka.GroupMaxSessionTimeout; lo > hi {
 		return fmt.Errorf("%w: kafka.group.min.session.timeout.ms (%d) is above kafka.group.max.session.timeout.ms (%d)",
 			ErrConfig, lo.Milliseconds(), hi.Milliseconds())
+	}
+	return c.Cluster.check()
+}
+
+func (c *ClusterConfig) check() error {
+	files := 0
+	for _, name := range []string{c.Cert, c.Key, c.CA} {
+		if name != "" {
+			files++
+		}
+	}
+	host, _, _ := net.SplitHostPort(c.Listen) // the option has checked it
+	ip := net.ParseIP(host)
+	switch {
+	case files != 0 && files != 3:
+		return fmt.Errorf("%w: cluster.tls-cert, cluster.tls-key and cluster.tls-ca belong together: give all three, or none", ErrConfig)
+	case c.Listen == "" && len(c.Join) > 0:
+		return fmt.Errorf("%w: --join needs --cluster-listen too: the other nodes must reach this one", ErrConfig)
+	case c.Listen == "":
+		return nil
+	case c.Advertised == "" && (host == "" || ip != nil && ip.IsUnspecified()):
+		return fmt.Errorf("%w: the other nodes cannot be told %q as this one's address: add --cluster-advertised host:port", ErrConfig, c.Listen)
 	}
 	return nil
 }

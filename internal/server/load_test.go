@@ -42,6 +42,11 @@ offsets.retention.minutes = 60
 reserve = "10%"
 wal-file-size = 16777216
 
+[cluster]
+node-id = 2
+listen = "10.0.0.2:7200"
+join = ["10.0.0.1:7200", "10.0.0.2:7200"]
+
 [users.alice]
 password-hash = "$pbkdf2-sha256$i=10000$c2FsdHNhbHQ$x"
 `
@@ -64,6 +69,8 @@ func TestFile(t *testing.T) {
 		"offsets":          c.Kafka.OffsetsRetention == time.Hour,
 		"reserve":          c.Disk.Reserve == Reserve{Percent: 10},
 		"wal-file-size":    c.Disk.WALFileSize == 16<<20,
+		"node-id":          c.Cluster.NodeID == 2,
+		"join":             slices.Equal(c.Cluster.Join, []string{"10.0.0.1:7200", "10.0.0.2:7200"}),
 		"alice":            strings.HasPrefix(c.Users["alice"], "$pbkdf2"),
 		"default of kafka": c.Kafka.Listen == "127.0.0.1:9092",
 	} {
@@ -99,6 +106,12 @@ func TestStrictness(t *testing.T) {
 		{"size", "[amqp]\nmax-message-size = \"1 parsec\"\n", `is not a size`},
 		{"duration", "[amqp]\nheartbeat = \"60\"\n", `is not a duration`},
 		{"reserve", "[disk]\nreserve = \"100%\"\n", `is not a share`},
+		{"list", "[cluster]\njoin = [1, 2]\n", `:2: key "cluster.join" needs an array of strings`},
+		{"list of addresses", "[cluster]\njoin = [\"a:1\", \"b\"]\n", `"b" is not an address`},
+		{"node id", "[cluster]\nnode-id = 0\n", `out of range, from 1 to`},
+		{"join without listen", "[cluster]\njoin = \"a:1\"\n", `--cluster-listen`},
+		{"half of TLS", "[cluster]\ntls-cert = \"a.crt\"\n", `belong together`},
+		{"nothing to advertise", "[cluster]\nlisten = \":7200\"\n", `--cluster-advertised`},
 		{"word", "[log]\nformat = \"xml\"\n", `:2: key "log.format": "xml" is none of text, json`},
 		{"user", "[users]\nalice = \"secret\"\n", `:2: unknown key "users.alice"`},
 		{"user key", "[users.alice]\npassword = \"secret\"\n", `:2: unknown key "users.alice.password"`},
@@ -156,6 +169,9 @@ func TestPrecedence(t *testing.T) {
 			if mask&4 != 0 && o.Flag != "" {
 				from.Flags, want = map[string]string{o.Flag: value(2)}, value(2)
 			}
+			if mask != 0 {
+				from.Env = append(from.Env, company(o.Key)...)
+			}
 			c, warnings, err := Load(from)
 			if err != nil || len(warnings) > 0 {
 				t.Errorf("%s, sources %03b: %v %v", o.Key, mask, err, warnings)
@@ -178,6 +194,21 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
+// company sets the options without which that one is refused.
+func company(key string) (env []string) {
+	switch key {
+	case "cluster.join":
+		return []string{"WAYBILL_CLUSTER_LISTEN=127.0.0.1:9"}
+	case "cluster.tls-cert", "cluster.tls-key", "cluster.tls-ca":
+		for _, other := range []string{"cert", "key", "ca"} {
+			if key != "cluster.tls-"+other {
+				env = append(env, "WAYBILL_TLS_"+strings.ToUpper(other)+"="+other)
+			}
+		}
+	}
+	return env
+}
+
 // kindTakes reports whether the text can be written in TOML for the option.
 func (o Option) kindTakes(text string) bool {
 	switch o.kind {
@@ -190,7 +221,7 @@ func (o Option) kindTakes(text string) bool {
 }
 
 func tomlLine(o Option, text string) string {
-	if o.kind == kindString || o.kind == kindSize {
+	if o.kind == kindString || o.kind == kindSize || o.kind == kindList {
 		text = `"` + text + `"`
 	}
 	return o.Key + " = " + text + "\n"

@@ -2,6 +2,7 @@ package server
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -44,7 +45,7 @@ func (o Option) Kind() string { return string(o.kind) }
 
 // Options lists the settings of c, bound to it.
 func (c *Config) Options() []Option {
-	return append(c.ownOptions(), c.kafkaOptions()...)
+	return slices.Concat(c.ownOptions(), c.clusterOptions(), c.kafkaOptions())
 }
 
 func (c *Config) ownOptions() []Option {
@@ -55,6 +56,7 @@ func (c *Config) ownOptions() []Option {
 		{"log.level", "log-level", "debug, info, warn or error", oneOf(&c.Log.Level, "debug", "info", "warn", "error")},
 
 		{"amqp.listen", "amqp", "address for AMQP 0-9-1 clients", address(&c.AMQP.Listen, false)},
+		{"amqp.advertised", "", "address of the AMQP listener that others are told; without it made of amqp.listen and the host of cluster.advertised", address(&c.AMQP.Advertised, true)},
 		{"amqp.max-connections", "", "connections at the same time; 0 for no limit", integer(&c.AMQP.MaxConnections, 0, math.MaxInt32)},
 		{"amqp.max-connections-per-address", "", "the same of one IP address", integer(&c.AMQP.MaxConnectionsPerAddress, 0, math.MaxInt32)},
 		{"amqp.max-connections-per-user", "", "the same of one user", integer(&c.AMQP.MaxConnectionsPerUser, 0, math.MaxInt32)},
@@ -68,6 +70,7 @@ func (c *Config) ownOptions() []Option {
 		{"amqp.output-limit", "", "bytes that may wait for one client to read them", size(&c.AMQP.OutputLimit, 64<<10, 1<<30)},
 
 		{"http.listen", "http", "address for health, metrics and the HTTP API", address(&c.HTTP.Listen, false)},
+		{"http.advertised", "", "address of the HTTP listener that others are told; without it made of http.listen and the host of cluster.advertised", address(&c.HTTP.Advertised, true)},
 		{"http.pprof", "pprof", "serve net/http/pprof under /debug/pprof/", boolean(&c.HTTP.Pprof)},
 
 		{"disk.reserve", "", "free space below which publishing is blocked, as a size or as a share like 5%; without it 5 % of the disk and at least 2 GiB, but no more than a fifth of the disk", reserve(&c.Disk.Reserve)},
@@ -75,6 +78,20 @@ func (c *Config) ownOptions() []Option {
 		{"disk.segment-size", "", "size at which a log starts a new segment file; without it 256 MiB", size(&c.Disk.SegmentSize, 64<<10, 1<<32)},
 
 		{"auth.guest", "", "whether the user guest, password guest, exists; it can log in from a loopback address only", boolean(&c.Guest)},
+	}
+}
+
+// clusterOptions say how the nodes of a cluster find and know each other.
+func (c *Config) clusterOptions() []Option {
+	k := &c.Cluster
+	return []Option{
+		{"cluster.node-id", "node-id", "number of this node, another one for each node of a cluster; it belongs to the data directory", integer(&k.NodeID, 1, math.MaxInt32)},
+		{"cluster.listen", "cluster-listen", "address for the other nodes of the cluster; without it there is none", address(&k.Listen, false)},
+		{"cluster.advertised", "cluster-advertised", "address that the other nodes are told; without it cluster.listen", address(&k.Advertised, true)},
+		{"cluster.join", "join", "cluster-listen addresses of the nodes to found a cluster with, or of some that have one; this node's may be among them", addresses(&k.Join)},
+		{"cluster.tls-cert", "tls-cert", "file with this node's certificate, PEM; without it nodes talk in plaintext, and over the loopback interface only", textValue(&k.Cert)},
+		{"cluster.tls-key", "tls-key", "file with the key of the certificate", textValue(&k.Key)},
+		{"cluster.tls-ca", "tls-ca", "file with the certificates of who signs the nodes' certificates", textValue(&k.CA)},
 	}
 }
 

@@ -26,6 +26,7 @@ const (
 	kindInteger kind = "integer"
 	kindBoolean kind = "boolean"
 	kindSize    kind = "size" // an integer of bytes, or a string with a unit
+	kindList    kind = "list" // an array of strings, or a string with commas
 )
 
 // text returns how a decoded TOML value reads; ok is false when its type is
@@ -33,11 +34,21 @@ const (
 func (k kind) text(v any) (text string, ok bool) {
 	switch v := v.(type) {
 	case string:
-		return v, k == kindString || k == kindSize
+		return v, k == kindString || k == kindSize || k == kindList
 	case int64:
 		return strconv.FormatInt(v, 10), k == kindInteger || k == kindSize
 	case bool:
 		return strconv.FormatBool(v), k == kindBoolean
+	case []any:
+		var words []string
+		for _, word := range v {
+			s, ok := word.(string)
+			if !ok {
+				return "", false
+			}
+			words = append(words, s)
+		}
+		return strings.Join(words, ","), k == kindList
 	default:
 		return "", false
 	}
@@ -52,6 +63,8 @@ func (k kind) needs() string {
 		return "needs an integer"
 	case kindBoolean:
 		return "needs true or false"
+	case kindList:
+		return `needs an array of strings, or a string with commas`
 	default:
 		return "needs a string"
 	}
@@ -88,20 +101,52 @@ func oneOf(p *string, words ...string) value {
 func address(p *string, needHost bool) value {
 	v := textValue(p)
 	v.parse = func(text string) error {
-		host, port, err := net.SplitHostPort(text)
-		if err != nil {
-			return fmt.Errorf("%q is not an address like 127.0.0.1:5672", text)
-		}
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || needHost && n == 0 {
-			return fmt.Errorf("%q has no valid port", text)
-		}
-		if needHost && host == "" {
-			return fmt.Errorf("%q has no host", text)
+		if err := checkAddress(text, needHost); err != nil {
+			return err
 		}
 		*p = text
 		return nil
 	}
 	return v
+}
+
+func checkAddress(text string, needHost bool) error {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return fmt.Errorf("%q is not an address like 127.0.0.1:5672", text)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || needHost && n == 0 {
+		return fmt.Errorf("%q has no valid port", text)
+	}
+	if needHost && host == "" {
+		return fmt.Errorf("%q has no host", text)
+	}
+	return nil
+}
+
+// addresses is a list of host:port of other nodes; an empty one is none.
+func addresses(p *[]string) value {
+	return value{
+		kind: kindList,
+		parse: func(text string) error {
+			var list []string
+			for word := range strings.SplitSeq(text, ",") {
+				word = strings.TrimSpace(word)
+				if word == "" {
+					continue
+				}
+				if err := checkAddress(word, true); err != nil {
+					return err
+				}
+				if !slices.Contains(list, word) {
+					list = append(list, word)
+				}
+			}
+			*p = list
+			return nil
+		},
+		show: func() string { return strings.Join(*p, ",") },
+	}
 }
 
 func boolean(p *bool) value {
@@ -122,7 +167,7 @@ func boolean(p *bool) value {
 	}
 }
 
-func integer[T ~int | ~int16 | ~int32](p *T, lo, hi int64) value {
+func integer[T ~int | ~int16 | ~int32 | ~uint64](p *T, lo, hi int64) value {
 	return value{
 		kind: kindInteger,
 		parse: func(text string) error {
