@@ -126,6 +126,11 @@ type Checkpoint struct {
 	// view: the flusher and the compactor call it from their own goroutines,
 	// until the next checkpoint of the log. nil: nothing at or below Applied is.
 	Live func(from, to record.Offset) bool
+	// Retain is the lowest index that raft may still read, although the machine
+	// has applied it, because a follower lags: entries from there on are kept,
+	// whole and in memory or on disk, until a later checkpoint lets them go or the
+	// store is opened again. 0 or above Applied: Applied+1.
+	Retain record.Index
 }
 
 // Append is one request to the WAL: what one MsgStorageAppend carries.
@@ -134,6 +139,7 @@ type Append struct {
 	HardState *raftpb.HardState // nil: unchanged
 	Entries   []*raftpb.Entry   // contiguous; an index that exists replaces it and all after it
 	Snapshot  *raftpb.Snapshot  // nil, or replaces the whole log up to its index
+	Stage     *Stage            // nil, or sealed: replaces the log as a snapshot does, and brings the entries that are still needed
 	// Sync asks for Done only after a sync. Without it (a changed commit index
 	// alone) the request rides along with the next batch and Done comes at once.
 	// A request with entries or a snapshot is always synced.
