@@ -41,7 +41,21 @@ import (
 type Config struct {
 	Store *storage.Store
 	Host  *replica.Host
-	Node  uint64 // replica id of this node
+
+	// Node is the operator's number of this node, and Replica the id of its data
+	// directory in every raft group; 0: as Node.
+	Node    uint64
+	Replica uint64
+	// Founders are the nodes that the cluster was founded with, from the data
+	// directory; none: this node alone.
+	Founders []Node
+	// Cluster reaches the other nodes; nil: there are none.
+	Cluster Cluster
+	// Leaders is the table that the host was given; nil: one of the broker's own.
+	Leaders   *Leaders
+	Addresses Addresses // of this node
+	// OnNodes, when set, is called with all members whenever they change. It must not block.
+	OnNodes func([]Node)
 
 	DefaultPartitions int32             // of a topic that is created without a number, 1
 	TopicDefaults     map[string]string // topic configs that hold where a topic sets none
@@ -66,6 +80,9 @@ type Broker struct {
 	budget    *budget
 	alarm     alarm
 	metrics   *metrics
+	serving   map[string]service
+	leaders   *Leaders
+	members   membershipView
 
 	vhosts cowMap[*vhost]
 	topics topicRegistry
@@ -89,6 +106,12 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	if cfg.InFlightBytes <= 0 {
 		cfg.InFlightBytes = 64 << 20
 	}
+	if cfg.Replica == 0 {
+		cfg.Replica = cfg.Node
+	}
+	if cfg.Leaders == nil {
+		cfg.Leaders = NewLeaders()
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -101,8 +124,10 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 		log:     cfg.Logger,
 		budget:  newBudget(cfg.InFlightBytes),
 		metrics: newMetrics(cfg.Registerer),
+		leaders: cfg.Leaders,
 		started: cfg.Now(),
 	}
+	b.serving = b.services()
 	if err := checkTopicConfigs(cfg.TopicDefaults); err != nil {
 		return nil, fmt.Errorf("broker: default topic configs: %w", err)
 	}
@@ -156,12 +181,17 @@ func catalogError(e *catalog.Error) *Error {
 		catalog.Locked:       ResourceLocked,
 		catalog.Refused:      AccessRefused,
 		catalog.Invalid:      Invalid,
+		catalog.TooFewNodes:  Invalid,
 	}
 	kind, ok := kinds[e.Kind]
 	if !ok {
 		panic(fmt.Sprintf("broker: catalog error of unknown kind %d: %s", e.Kind, e.Text))
 	}
-	return &Error{Kind: kind, Text: e.Text}
+	err := &Error{Kind: kind, Text: e.Text}
+	if e.Kind == catalog.TooFewNodes {
+		err.Code = codeInvalidReplicationFactor
+	}
+	return err
 }
 
 // unavailable words an error of the node for a client.

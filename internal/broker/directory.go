@@ -47,7 +47,7 @@ func newDirectory(b *Broker) *directory {
 
 // open starts the catalog's group and tells it that this node begins.
 func (d *directory) open(ctx context.Context) error {
-	g, err := d.b.host.Open(catalog.LogID, []uint64{d.b.cfg.Node}, d)
+	g, err := d.b.host.Open(catalog.LogID, []uint64{d.b.cfg.Replica}, d)
 	if err != nil {
 		return fmt.Errorf("broker: the catalog cannot be read, and without it nothing can be served: %w", err)
 	}
@@ -55,6 +55,8 @@ func (d *directory) open(ctx context.Context) error {
 	g.Start()
 	_, err = d.b.change(ctx, &catalog.Command{Start: &catalog.Start{
 		Node:         d.b.cfg.Node,
+		Replica:      d.b.cfg.Replica,
+		Store:        d.b.cfg.Store.ID(),
 		ClusterID:    randomText(22),
 		Coordinators: d.b.cfg.Coordinators,
 	}})
@@ -193,6 +195,8 @@ func (d *directory) Timer(time.Time) {}
 func (b *Broker) follow(changes []catalog.Change) {
 	for _, c := range changes {
 		switch {
+		case c.Node != nil, c.Placement != nil:
+			b.followNodes()
 		case c.Coordinator != 0:
 			b.coordinators = append(b.coordinators, newCoordinator(b, c.Coordinator, b.cfg.Groups))
 		case c.Topic != nil:
@@ -207,7 +211,7 @@ func (b *Broker) follow(changes []catalog.Change) {
 // caller starts it, once the machine knows its group. A log that cannot be
 // opened is reported and held: its owner answers with the error.
 func (b *Broker) openGroup(what string, id record.LogID, m replica.Machine) (*replica.Group, error) {
-	g, err := b.host.Open(id, []uint64{b.cfg.Node}, m)
+	g, err := b.host.Open(id, []uint64{b.cfg.Replica}, m)
 	if err != nil && !errors.Is(err, replica.ErrClosed) {
 		b.metrics.offline.Inc()
 		b.log.Error("held offline: its log cannot be read; nothing of it was deleted", "what", what, "log", id, "error", err)

@@ -18,6 +18,8 @@ type Change struct {
 	Binding     *Binding
 	Topic       *Topic // as it is now
 	Coordinator record.LogID
+	Node        *Node      // as it is now
+	Placement   *Placement // as it is now, of a log that came into being before
 }
 
 // Result is the answer to a command.
@@ -25,10 +27,26 @@ type Result struct {
 	Err     *Error   // nil: done
 	Changes []Change // what it changed, beyond what was so already
 	FirstID int64    // of ReserveIDs
+	Node    *Node    // the node that a command is about
 }
 
 // Apply carries out one command. It never fails half-way.
 func (c *Catalog) Apply(cmd *Command) Result {
+	r := c.apply(cmd)
+	for i := range r.Changes {
+		if change := &r.Changes[i]; change.Gone {
+			for _, log := range change.Logs() {
+				c.unplace(log)
+			}
+		}
+	}
+	if len(r.Changes) > 0 {
+		r.Changes = append(r.Changes, c.retire()...)
+	}
+	return r
+}
+
+func (c *Catalog) apply(cmd *Command) Result {
 	switch {
 	case cmd.Start != nil:
 		return c.start(cmd.Start)
@@ -42,7 +60,7 @@ func (c *Catalog) Apply(cmd *Command) Result {
 		})
 	case cmd.DeclareQueue != nil:
 		return c.inVHost(cmd.DeclareQueue.VHost, func(v *VHost) Result {
-			return v.declareQueue(c, &cmd.DeclareQueue.Queue)
+			return v.declareQueue(c, &cmd.DeclareQueue.Queue, cmd.DeclareQueue.Factor)
 		})
 	case cmd.DeleteQueue != nil:
 		return c.inVHost(cmd.DeleteQueue.VHost, func(v *VHost) Result {
@@ -64,6 +82,20 @@ func (c *Catalog) Apply(cmd *Command) Result {
 		first := c.nextProducer
 		c.nextProducer += max(cmd.ReserveIDs.Count, 0)
 		return Result{FirstID: first}
+	case cmd.AddNode != nil:
+		return c.addNode(cmd.AddNode)
+	case cmd.RemoveNode != nil:
+		return c.removeNode(cmd.RemoveNode)
+	case cmd.ReplaceNode != nil:
+		return c.replaceNode(cmd.ReplaceNode)
+	case cmd.DrainNode != nil:
+		return c.drainNode(cmd.DrainNode)
+	case cmd.Place != nil:
+		return c.placeLog(cmd.Place)
+	case cmd.ReplicaGone != nil:
+		return c.replicaGone(cmd.ReplicaGone)
+	case cmd.Rebalance != nil:
+		return c.rebalance()
 	default:
 		return Result{Err: errorf(Invalid, "a catalog command of a newer version: upgrade this node")}
 	}
@@ -77,41 +109,26 @@ func (c *Catalog) inVHost(name string, do func(*VHost) Result) Result {
 	return do(v)
 }
 
-func (c *Catalog) start(s *Start) Result {
-	var r Result
-	if c.clusterID == "" {
-		c.clusterID = s.ClusterID
-		for range s.Coordinators {
-			c.coordinators = append(c.coordinators, c.newLog())
-			r.Changes = append(r.Changes, Change{Coordinator: c.coordinators[len(c.coordinators)-1]})
-		}
-		v := newVHost(DefaultVHost)
-		c.vhosts[v.name] = v
-		for _, x := range predeclared {
-			v.exchanges[x.Name] = &x
-			r.Changes = append(r.Changes, Change{VHost: v.name, Exchange: &x})
-		}
-	}
-	for _, name := range c.VHosts() {
-		r.Changes = append(r.Changes, c.vhosts[name].dropNode(s.Node)...)
-	}
-	return r
-}
-
 // MaxPartitions bounds the partitions of one topic, so that a number in a
 // request cannot take the node's memory.
 const MaxPartitions = 10_000
 
 func (c *Catalog) createTopic(t *CreateTopic) Result {
-	if c.topics[t.Name] != nil {
+	if old := c.topics[t.Name]; old != nil {
+		if old.ID == t.ID && t.ID != [16]byte{} {
+			return Result{} // the command was repeated
+		}
 		return Result{Err: errorf(Exists, "topic '%s' already exists", t.Name)}
 	}
 	if t.Partitions < 1 || t.Partitions > MaxPartitions {
 		return Result{Err: badCount(t.Name, t.Partitions)}
 	}
-	topic := &Topic{ID: t.ID, Name: t.Name, Configs: maps.Clone(t.Configs)}
+	if err := c.checkFactor(t.Factor); err != nil {
+		return Result{Err: err}
+	}
+	topic := &Topic{ID: t.ID, Name: t.Name, Configs: maps.Clone(t.Configs), Factor: t.Factor}
 	for range t.Partitions {
-		topic.Partitions = append(topic.Partitions, c.newLog())
+		topic.Partitions = append(topic.Partitions, c.newPartition(topic))
 	}
 	c.topics[t.Name] = topic
 	return Result{Changes: []Change{{Topic: topic}}}
@@ -142,10 +159,21 @@ func (c *Catalog) addPartitions(t *AddPartitions) Result {
 	topic := *old
 	topic.Partitions = slices.Clone(old.Partitions)
 	for len(topic.Partitions) < int(t.Total) {
-		topic.Partitions = append(topic.Partitions, c.newLog())
+		topic.Partitions = append(topic.Partitions, c.newPartition(&topic))
 	}
 	c.topics[t.Name] = &topic
 	return Result{Changes: []Change{{Topic: &topic}}}
+}
+
+// newPartition places one more partition of a topic.
+func (c *Catalog) newPartition(t *Topic) record.LogID {
+	id := c.newLog()
+	n := t.Factor
+	if n == 0 {
+		n = c.DefaultFactor()
+	}
+	c.place(id, t.Factor, n)
+	return id
 }
 
 func (c *Catalog) alterTopic(t *AlterTopic) Result {

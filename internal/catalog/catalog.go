@@ -7,6 +7,12 @@
 // included: one place decides about every name. What is not durable belongs to
 // a node, and is dropped when that node starts again ([Start]).
 //
+// It knows the nodes too, and which of them have the replicas of each log
+// ([Placement]). A command that makes a log places it when it is applied: on the nodes
+// that carry least, equal ones in the order of their ids. A move is told in
+// two steps: the placement changes, and when the raft group has carried that out a
+// [ReplicaGone] lets the node that was left delete its copy.
+//
 // Each replica applies the same commands, so the outcome of a declaration is
 // decided here, at apply, and not before: two clients that declare the same
 // name at the same time get the same answer as if they had come one after the other.
@@ -42,6 +48,7 @@ const (
 	Locked                       // it is exclusive to another connection
 	Refused                      // not allowed for this name
 	Invalid                      // the command makes no sense
+	TooFewNodes                  // it needs more nodes than there are
 )
 
 // Error is why a command was not carried out; nothing was changed.
@@ -102,7 +109,8 @@ type Topic struct {
 	ID         [16]byte          `json:"id"`
 	Name       string            `json:"name"`
 	Configs    map[string]string `json:"configs,omitempty"`
-	Partitions []record.LogID    `json:"partitions"` // by partition number
+	Partitions []record.LogID    `json:"partitions"`       // by partition number
+	Factor     int               `json:"factor,omitempty"` // replicas that were asked for; 0: the default
 }
 
 // Catalog is the machine's state. It is not safe for concurrent use. What its
@@ -114,6 +122,13 @@ type Catalog struct {
 	coordinators []record.LogID
 	vhosts       map[string]*VHost
 	topics       map[string]*Topic
+
+	nodes       map[uint64]*Node // by id
+	nextReplica uint64
+	placements  map[record.LogID]*Placement
+	load        map[uint64]load // of placements, by replica id
+
+	index record.Index
 }
 
 // New returns an empty catalog; the first [Start] fills it.
@@ -122,8 +137,20 @@ func New() *Catalog {
 		nextLog: FirstLogID,
 		vhosts:  map[string]*VHost{},
 		topics:  map[string]*Topic{},
+
+		nodes:       map[uint64]*Node{},
+		nextReplica: 1,
+		placements:  map[record.LogID]*Placement{},
+		load:        map[uint64]load{},
 	}
 }
+
+// Index is the last index that was noted with Reached, also in the replica that
+// the state was copied from.
+func (c *Catalog) Index() record.Index { return c.index }
+
+// Reached notes that the entry at an index of the catalog's log is applied.
+func (c *Catalog) Reached(i record.Index) { c.index = i }
 
 // ClusterID is the random id of the cluster, "" before the first Start.
 func (c *Catalog) ClusterID() string { return c.clusterID }

@@ -23,15 +23,76 @@ type Command struct {
 	AddPartitions   *AddPartitions   `json:"add_partitions,omitempty"`
 	AlterTopic      *AlterTopic      `json:"alter_topic,omitempty"`
 	ReserveIDs      *ReserveIDs      `json:"reserve_ids,omitempty"`
+
+	AddNode     *AddNode     `json:"add_node,omitempty"`
+	RemoveNode  *RemoveNode  `json:"remove_node,omitempty"`
+	ReplaceNode *ReplaceNode `json:"replace_node,omitempty"`
+	DrainNode   *DrainNode   `json:"drain_node,omitempty"`
+	Place       *Place       `json:"place,omitempty"`
+	ReplicaGone *ReplicaGone `json:"replica_gone,omitempty"`
+	Rebalance   *Rebalance   `json:"rebalance,omitempty"`
 }
 
 // Start tells that a node begins to work: what lived in its memory is gone.
-// The first one founds the cluster.
+// The first one founds the cluster. It may be repeated: a second one with the
+// same Run changes nothing.
 type Start struct {
-	Node         uint64 `json:"node"`
-	ClusterID    string `json:"cluster_id"`   // used by the first one only
-	Coordinators int    `json:"coordinators"` // likewise: number of coordinator logs
+	Node    uint64 `json:"node"`
+	Replica uint64 `json:"replica,omitempty"` // 0: as Node
+	Store   string `json:"store,omitempty"`
+	Run     string `json:"run,omitempty"`  // random, of this run of the process
+	Addr    string `json:"addr,omitempty"` // where other nodes reach it; "": as before
+	AMQP    string `json:"amqp,omitempty"` // where clients do, as with the next two
+	Kafka   string `json:"kafka,omitempty"`
+	HTTP    string `json:"http,omitempty"`
+
+	// What follows is used by the first one only.
+	ClusterID    string `json:"cluster_id"`
+	Coordinators int    `json:"coordinators"`       // number of coordinator logs
+	Founders     []Node `json:"founders,omitempty"` // none: this node alone
 }
+
+// AddNode admits a node with a new data directory; the answer has its replica
+// id. It may be repeated.
+type AddNode struct {
+	ID    uint64 `json:"id"`
+	Store string `json:"store"`
+	Addr  string `json:"addr"`
+}
+
+// RemoveNode moves what a node holds to other nodes; then it is no member any more.
+type RemoveNode struct {
+	ID uint64 `json:"id"`
+}
+
+// ReplaceNode gives up a node's data directory. With Replica set it is done only while
+// that is the node's replica id, and may be repeated.
+type ReplaceNode struct {
+	ID      uint64 `json:"id"`
+	Replica uint64 `json:"replica,omitempty"`
+}
+
+// DrainNode makes a node lead nothing, or with End take part as before.
+type DrainNode struct {
+	ID  uint64 `json:"id"`
+	End bool   `json:"end,omitempty"`
+}
+
+// Place says which replicas of a log are wanted, the preferred leader first.
+type Place struct {
+	Log      record.LogID `json:"log"`
+	Replicas []uint64     `json:"replicas"`
+}
+
+// ReplicaGone tells that a replica is no member of the log's raft group any
+// more: its copy can be deleted.
+type ReplicaGone struct {
+	Log     record.LogID `json:"log"`
+	Replica uint64       `json:"replica"`
+}
+
+// Rebalance spreads what exists evenly over the nodes.
+type Rebalance struct{}
 
 // DeclareExchange makes an exchange, or checks that an equal one exists.
 type DeclareExchange struct {
@@ -48,10 +109,12 @@ type DeleteExchange struct {
 }
 
 // DeclareQueue makes a queue, or checks that an equal one exists. Queue.Log is
-// given by the catalog.
+// given by the catalog. Factor is the number of replicas that it should have; 0:
+// the default. With fewer nodes than that it gets as many as there are.
 type DeclareQueue struct {
-	VHost string `json:"vhost"`
-	Queue Queue  `json:"queue"`
+	VHost  string `json:"vhost"`
+	Queue  Queue  `json:"queue"`
+	Factor int    `json:"factor,omitempty"`
 }
 
 // DeleteQueue deletes a queue and its bindings; one that does not exist is no
@@ -74,12 +137,13 @@ type Unbind struct {
 	Binding Binding `json:"binding"`
 }
 
-// CreateTopic makes a topic.
+// CreateTopic makes a topic; one that exists with the same ID is no error.
 type CreateTopic struct {
 	Name       string            `json:"name"`
 	ID         [16]byte          `json:"id"`
 	Partitions int32             `json:"partitions"`
 	Configs    map[string]string `json:"configs,omitempty"`
+	Factor     int               `json:"factor,omitempty"` // replicas of each partition; 0: the default
 }
 
 // DeleteTopic deletes a topic.

@@ -23,6 +23,12 @@ type image struct {
 	Coordinators []record.LogID `json:"coordinators"`
 	VHosts       []vhostImage   `json:"vhosts"`
 	Topics       []*Topic       `json:"topics"`
+
+	// A snapshot from before there were clusters has none of these.
+	Nodes       []*Node      `json:"nodes,omitempty"`
+	NextReplica uint64       `json:"next_replica,omitempty"`
+	Placements  []*Placement `json:"placements,omitempty"`
+	Index       record.Index `json:"index,omitempty"`
 }
 
 type vhostImage struct {
@@ -40,6 +46,10 @@ func (c *Catalog) Snapshot(b []byte) []byte {
 		NextLog:      c.nextLog,
 		NextProducer: c.nextProducer,
 		Coordinators: c.coordinators,
+		Nodes:        c.Nodes(),
+		NextReplica:  c.nextReplica,
+		Placements:   c.Placements(),
+		Index:        c.index,
 	}
 	for _, name := range c.VHosts() {
 		v := c.vhosts[name]
@@ -97,13 +107,50 @@ func (c *Catalog) Restore(snapshot []byte) error {
 	for _, t := range im.Topics {
 		n.topics[t.Name] = t
 	}
+	if err := n.restorePlacements(&im); err != nil {
+		return err
+	}
 	*c = *n
+	return nil
+}
+
+// restorePlacements takes nodes and placements from a snapshot. One without
+// nodes is of a single node: node 1, which is replica 1 of everything.
+func (c *Catalog) restorePlacements(im *image) error {
+	if slices.Contains(im.Nodes, nil) || slices.Contains(im.Placements, nil) {
+		return fmt.Errorf("%w: an empty node or placement", ErrSnapshot)
+	}
+	c.index = im.Index
+	if len(im.Nodes) == 0 && c.clusterID != "" {
+		c.setNode(&Node{ID: 1, Replica: 1})
+		alone := []uint64{1}
+		c.setPlacement(&Placement{Log: LogID, Initial: alone, Replicas: alone})
+		for _, change := range c.Changes() {
+			if q := change.Queue; q != nil && !q.Replicated() {
+				continue
+			}
+			for _, log := range change.Logs() {
+				c.setPlacement(&Placement{Log: log, Initial: alone, Replicas: alone})
+			}
+		}
+		return nil
+	}
+	for _, n := range im.Nodes {
+		c.setNode(n)
+	}
+	for _, p := range im.Placements {
+		c.setPlacement(p)
+	}
+	c.nextReplica = max(c.nextReplica, im.NextReplica)
 	return nil
 }
 
 // Changes lists all that exists, as the changes that would make it.
 func (c *Catalog) Changes() []Change {
 	var all []Change
+	for _, n := range c.Nodes() {
+		all = append(all, Change{Node: n})
+	}
 	for _, id := range c.coordinators {
 		all = append(all, Change{Coordinator: id})
 	}

@@ -160,11 +160,18 @@ func (v *VHost) autoDelete(source string) []Change {
 	return v.removeExchange(x)
 }
 
-func (v *VHost) declareQueue(c *Catalog, q *Queue) Result {
+func (v *VHost) declareQueue(c *Catalog, q *Queue, factor int) Result {
 	if old := v.queues[q.Name]; old != nil {
 		return Result{Err: SameQueue(v.name, old, q)}
 	}
 	q.Log = c.newLog()
+	if q.Replicated() {
+		n := c.DefaultFactor()
+		if factor > 0 {
+			n = factor
+		}
+		c.place(q.Log, factor, n)
+	}
 	v.queues[q.Name] = q
 	return Result{Changes: []Change{{VHost: v.name, Queue: q}}}
 }
