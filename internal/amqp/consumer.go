@@ -1,6 +1,8 @@
 package amqp
 
 import (
+	"math"
+
 	"waybill/internal/amqp/spec"
 	"waybill/internal/broker"
 	"waybill/internal/record"
@@ -26,6 +28,7 @@ type consumer struct {
 	taken     int  // bytes reserved in the output for deliveries on their way
 	full      bool // paused because a window was full
 	ended     bool // canceled by the client
+	losses    int  // how often the broker said that what was delivered will be delivered again
 	queueGone bool // ended by the broker; there is nothing left to settle
 
 	starved bool // paused for want of output room; guarded by output.mu
@@ -50,10 +53,7 @@ func (c *consumer) Take(_ *broker.Subscription, size int) bool {
 		return false // the subscription is about to end
 	}
 	if !c.noAck && !c.hasCredit() {
-		if !c.full {
-			c.full = true
-			ch.full = append(ch.full, c)
-		}
+		c.waitCredit()
 		return false
 	}
 	n := c.room(size)
@@ -66,6 +66,42 @@ func (c *consumer) Take(_ *broker.Subscription, size int) bool {
 		ch.held++
 	}
 	return true
+}
+
+// waitCredit notes that c is to be resumed when the prefetch windows have room.
+// Under ch.mu.
+func (c *consumer) waitCredit() {
+	if !c.full {
+		c.full = true
+		c.ch.full = append(c.ch.full, c)
+	}
+}
+
+// Room implements broker.Sink.
+func (c *consumer) Room(*broker.Subscription) (messages, bytes int) {
+	ch := c.ch
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if ch.closed || c.ended {
+		return 0, 0
+	}
+	messages = math.MaxInt32
+	if !c.noAck {
+		if c.limit > 0 {
+			messages = c.limit - c.held
+		}
+		if ch.limit > 0 {
+			messages = min(messages, ch.limit-ch.held)
+		}
+		if messages <= 0 {
+			c.waitCredit()
+			return 0, 0
+		}
+	}
+	if bytes = ch.conn.out.room(c); bytes == 0 {
+		return 0, 0
+	}
+	return messages, bytes
 }
 
 // hasCredit reports whether the prefetch windows have room. Under ch.mu.
@@ -104,6 +140,19 @@ func (ch *channel) encodeDelivery(c *consumer, d *broker.Delivery, reserved int)
 	out.buf = appendContent(b, ch.id, ch.conn.frameMax, &d.Message)
 	out.unlock()
 	ch.conn.metrics.delivered(d)
+}
+
+// staleOffset stands in a delivery for a message that will be delivered again.
+const staleOffset record.Offset = -1
+
+// Lost implements broker.Sink: the client may settle what it has, which frees
+// the prefetch windows, and does nothing else.
+func (c *consumer) Lost(*broker.Subscription) {
+	ch := c.ch
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	c.losses++
+	ch.unacked.forget(c)
 }
 
 // Canceled implements broker.Sink: the queue is gone.

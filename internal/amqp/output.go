@@ -93,6 +93,22 @@ func (o *output) reserve(c *consumer, n int) bool {
 	return true
 }
 
+// room returns how many bytes a delivery of c may take now. When it is hardly
+// any it answers 0, and c is resumed once there is more.
+func (o *output) room(c *consumer) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := o.limit - o.used()
+	if n >= o.limit/4 || o.failed {
+		return max(n, 1)
+	}
+	if !c.starved {
+		c.starved = true
+		o.starved = append(o.starved, c)
+	}
+	return 0
+}
+
 // release gives back what reserve took.
 func (o *output) release(n int) {
 	o.mu.Lock()

@@ -9,6 +9,10 @@ import (
 // broker in one call. They are handed over before the connection waits for its
 // client, and before any method but acks and publications.
 func (c *conn) settleLater(from *consumer, outcome broker.Outcome, offset record.Offset) {
+	if offset == staleOffset {
+		from.free(1)
+		return
+	}
 	if len(from.batch) > 0 && (from.outcome != outcome || len(from.batch) >= maxSettleBatch) {
 		c.flushConsumer(from)
 	}
@@ -56,12 +60,18 @@ func (c *conn) handOver(from *consumer, outcome broker.Outcome, offsets []record
 	} else if done != nil {
 		done(nil)
 	}
+	from.free(n)
+}
+
+// free gives the windows of c the room of n deliveries back.
+func (c *consumer) free(n int) {
+	ch := c.ch
 	ch.mu.Lock()
-	resumable := ch.credit(from, n)
-	finished := ch.finished(from)
+	resumable := ch.credit(c, n)
+	finished := ch.finished(c)
 	ch.mu.Unlock()
 	resume(resumable)
 	if finished {
-		from.sub.Close()
+		c.sub.Close()
 	}
 }

@@ -25,6 +25,7 @@ type txPublication struct {
 type txSettlement struct {
 	delivery
 	outcome broker.Outcome
+	losses  int // of the consumer, when the client settled
 }
 
 func (ch *channel) txSelect() error {
@@ -58,10 +59,24 @@ func (tx *transaction) publish(in *incoming) error {
 }
 
 func (tx *transaction) settle(ds []delivery, outcome broker.Outcome) error {
+	tx.ch.mu.Lock()
+	defer tx.ch.mu.Unlock()
 	for _, d := range ds {
-		tx.settled = append(tx.settled, txSettlement{d, outcome})
+		tx.settled = append(tx.settled, txSettlement{d, outcome, d.from.losses})
 	}
 	return nil
+}
+
+// stale reports whether a message that is to be settled will be delivered again.
+func (tx *transaction) stale() bool {
+	tx.ch.mu.Lock()
+	defer tx.ch.mu.Unlock()
+	for _, s := range tx.settled {
+		if s.offset == staleOffset || s.losses != s.from.losses {
+			return true
+		}
+	}
+	return false
 }
 
 func (ch *channel) txCommit() error {
@@ -70,6 +85,11 @@ func (ch *channel) txCommit() error {
 		return exceptionf(spec.PreconditionFailed, "channel is not transactional")
 	}
 	ch.tx = &transaction{ch: ch}
+	// After commit-ok nothing that was acked may be delivered again.
+	if tx.stale() {
+		return exceptionf(spec.PreconditionFailed,
+			"nothing was committed: the leader of a queue changed, and a message that was settled will be delivered again")
+	}
 	// The messages first: should they not become durable, the channel closes, and what was
 	// to be settled is delivered again.
 	if err := tx.publishAll(); err != nil {
@@ -89,10 +109,13 @@ func (ch *channel) txRollback() error {
 	}
 	ch.tx = &transaction{ch: ch}
 	ds := make([]delivery, 0, len(tx.settled))
+	ch.mu.Lock()
 	for _, s := range tx.settled {
+		if s.losses != s.from.losses {
+			s.offset = staleOffset
+		}
 		ds = append(ds, s.delivery)
 	}
-	ch.mu.Lock()
 	ch.unacked.putBack(ds)
 	ch.mu.Unlock()
 	ch.send(&spec.TxRollbackOK{})

@@ -116,6 +116,16 @@ func (u *unacked) tidy() {
 // keepUnacked is the number of deliveries for which an empty list keeps room.
 const keepUnacked = 4096
 
+// forget marks the deliveries of a consumer as stale: they will come again with other
+// tags.
+func (u *unacked) forget(c *consumer) {
+	for i := u.head; i < len(u.all); i++ {
+		if u.all[i].from == c {
+			u.all[i].offset = staleOffset
+		}
+	}
+}
+
 // putBack returns deliveries that were taken, as a rollback does.
 func (u *unacked) putBack(ds []delivery) {
 	live := slices.DeleteFunc(slices.Clone(u.all[u.head:]), func(d delivery) bool { return d.from == nil })

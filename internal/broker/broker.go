@@ -132,6 +132,7 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 		return nil, fmt.Errorf("broker: default topic configs: %w", err)
 	}
 	b.alarm.init()
+	b.sessions.Store(firstSession(cfg.Node, b.started))
 	b.directory = newDirectory(b)
 	if err := b.directory.open(ctx); err != nil {
 		return nil, err

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -162,107 +161,4 @@ func (q *Queue) remove() {
 // is applied, or given up.
 func (q *Queue) publish(stored []byte, to Publisher, tag uint64) {
 	q.post(command{kind: cmdPublish, stored: stored, to: to, tag: tag})
-}
-
-// status is the answer to a declaration. It counts what was published before.
-func (q *Queue) status(ctx context.Context) (QueueStatus, error) {
-	s := QueueStatus{Name: q.spec.Name}
-	_, err := q.ask(ctx, "look at "+q.String(), func(v *verb) {
-		q.used = q.vhost.b.cfg.Now()
-		s.Ready, s.Consumers = int(q.leader.Ready()), q.leader.Consumers()
-		v.answer(s.Ready, nil)
-	})
-	if err != nil {
-		return QueueStatus{}, err
-	}
-	return s, nil
-}
-
-// purge drops all ready messages and returns their number once that is durable.
-func (q *Queue) purge(ctx context.Context) (int, error) {
-	return q.ask(ctx, "purge "+q.String(), func(v *verb) {
-		n := int(q.leader.Purge())
-		if n == 0 {
-			v.answer(0, nil)
-			return
-		}
-		q.afterSettled(func(err error) { v.answer(n, err) })
-	})
-}
-
-// prepareDelete checks the conditions on the shard and returns the number of
-// ready messages. After nil no consumer is admitted, and what is published
-// waits for the queue's end. decided is called on the shard at that moment, to
-// bring the end about: the caller may be gone by then.
-func (q *Queue) prepareDelete(ctx context.Context, ifUnused, ifEmpty bool, decided func()) (int, error) {
-	if q.group == nil {
-		return 0, nil // offline: nobody can look into it; deleting it is the operator's way out
-	}
-	n, err := q.ask(ctx, "delete "+q.String(), func(v *verb) {
-		n := int(q.leader.Ready())
-		switch {
-		case ifUnused && q.leader.Consumers() > 0:
-			v.answer(0, errorf(PreconditionFailed, "%s in use", q))
-		case ifEmpty && n > 0:
-			v.answer(0, errorf(PreconditionFailed, "%s not empty", q))
-		default:
-			q.sealed = true
-			decided()
-			v.answer(n, nil)
-		}
-	})
-	if isNotFound(err) {
-		return 0, nil // somebody else deleted it meanwhile
-	}
-	return n, err
-}
-
-func isNotFound(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Kind == NotFound
-}
-
-// subscribe adds a consumer, or one that pulls.
-func (q *Queue) subscribe(ctx context.Context, o SubscribeOptions, sink Sink, opened func(*Subscription)) (*Subscription, error) {
-	s := newSubscription(q, o, sink)
-	_, err := q.ask(ctx, "consume from "+q.String(), func(v *verb) {
-		q.used = q.vhost.b.cfg.Now()
-		if err := q.admit(s); err != nil {
-			v.answer(0, err)
-			return
-		}
-		if opened != nil {
-			opened(s)
-		}
-		v.answer(0, nil)
-	})
-	if err != nil {
-		s.Close() // it may have been admitted after the caller gave up
-		return nil, err
-	}
-	return s, nil
-}
-
-// admit adds s to the queue. On the shard.
-func (q *Queue) admit(s *Subscription) error {
-	if !s.options.Pull {
-		if err := q.leader.Subscribe(&s.sub); err != nil {
-			return q.refusal(err)
-		}
-	}
-	s.state = subOpen
-	s.at = len(q.subs)
-	q.subs = append(q.subs, s)
-	return nil
-}
-
-// refusal words an error of the leader for the client.
-func (q *Queue) refusal(err error) error {
-	switch {
-	case errors.Is(err, queue.ErrExclusive):
-		return errorf(AccessRefused, "%s in exclusive use", q)
-	case errors.Is(err, queue.ErrSingleActive):
-		return errorf(ResourceLocked, "cannot obtain access to locked %s: basic.get is not supported by a queue with a single active consumer; consume from it", q)
-	}
-	return err
 }

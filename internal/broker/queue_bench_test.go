@@ -30,7 +30,9 @@ func (s *benchSink) Deliver(sub *Subscription, d *Delivery) {
 	}
 }
 
-func (s *benchSink) Canceled(*Subscription) {}
+func (s *benchSink) Room(*Subscription) (messages, bytes int) { return 1 << 20, 1 << 20 }
+func (s *benchSink) Lost(*Subscription)                       {}
+func (s *benchSink) Canceled(*Subscription)                   {}
 
 // slots bound the publishes without a confirm.
 type slots chan struct{}

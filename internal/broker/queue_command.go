@@ -1,8 +1,6 @@
 package broker
 
 import (
-	"context"
-
 	"waybill/internal/record"
 	"waybill/internal/replica"
 )
@@ -38,38 +36,6 @@ type (
 	wake struct{} // the inbox is not empty
 	lead struct{} // begin: a memory group has no election
 )
-
-// verb is a call that waits for its answer.
-type verb struct {
-	doing  string // for the error
-	do     func(*verb)
-	result chan verbResult // capacity 1
-}
-
-type verbResult struct {
-	n   int
-	err error
-}
-
-// answer answers the verb, once.
-func (v *verb) answer(n int, err error) { v.result <- verbResult{n, err} }
-
-// ask runs do on the shard, when everything that was published before is
-// applied: a client that publishes and then asks sees its message. do must answer,
-// at once or later.
-func (q *Queue) ask(ctx context.Context, doing string, do func(*verb)) (int, error) {
-	if q.offline != nil {
-		return 0, unavailable(doing, q.offline)
-	}
-	v := &verb{doing: doing, do: do, result: make(chan verbResult, 1)}
-	q.post(command{kind: cmdVerb, verb: v})
-	select {
-	case r := <-v.result:
-		return r.n, r.err
-	case <-ctx.Done():
-		return 0, unavailable(doing, ctx.Err())
-	}
-}
 
 // post puts a command into the inbox.
 func (q *Queue) post(c command) {
@@ -168,7 +134,7 @@ func (q *Queue) fail(c *command, err error) {
 			c.to.Published(c.tag, err)
 		}
 	case cmdVerb:
-		c.verb.answer(0, unavailable(c.verb.doing, err))
+		c.verb.done(0, unavailable(c.verb.doing, err))
 	default:
 		if c.done != nil {
 			c.done(err)
@@ -184,27 +150,8 @@ func (q *Queue) tooLate(c *command) {
 		q.vhost.b.metrics.queues.dropped.deleted.Inc()
 		q.fail(c, nil)
 	case cmdVerb:
-		c.verb.answer(0, q.vhost.noQueue(q.spec.Name))
+		c.verb.done(0, q.vhost.noQueue(q.spec.Name))
 	default:
 		q.fail(c, nil)
-	}
-}
-
-// wait is a verb that runs when everything below offset at is applied.
-type wait struct {
-	at   record.Offset
-	verb *verb
-}
-
-// tail is the offset after the last message that was taken.
-func (q *Queue) tail() record.Offset {
-	return q.machine.Next() + record.Offset(q.pubs.len())
-}
-
-// runWaits runs the verbs whose time has come.
-func (q *Queue) runWaits() {
-	for q.waits.len() > 0 && !q.sealed && q.waits.at(0).at <= q.machine.Next() {
-		v := q.waits.pop().verb
-		v.do(v)
 	}
 }

@@ -75,7 +75,9 @@ func (t *taker) Deliver(_ *Subscription, d *Delivery) {
 	t.offsets = append(t.offsets, d.Offset)
 }
 
-func (t *taker) Canceled(*Subscription) { t.canceled = true }
+func (t *taker) Room(*Subscription) (messages, bytes int) { return t.window, 1 << 20 }
+func (t *taker) Lost(*Subscription)                       {}
+func (t *taker) Canceled(*Subscription)                   { t.canceled = true }
 
 func (t *taker) expect(tb testing.TB, want ...string) {
 	tb.Helper()

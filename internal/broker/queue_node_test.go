@@ -123,6 +123,14 @@ func (b *basket) Deliver(s *Subscription, d *Delivery) {
 // valueOf is the value that publishValue put into the message.
 func valueOf(d *Delivery) uint64 { return binary.LittleEndian.Uint64(d.Message.Body) }
 
+func (b *basket) Room(*Subscription) (messages, bytes int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.paused = b.room == 0
+	return b.room, 1 << 20
+}
+
+func (b *basket) Lost(*Subscription)     {}
 func (b *basket) Canceled(*Subscription) {}
 
 // more makes room for n messages.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"waybill/internal/catalog"
@@ -19,7 +20,7 @@ const DefaultVHost = catalog.DefaultVHost
 type Session struct {
 	b     *Broker
 	vhost *vhost
-	id    uint64 // owner of exclusive queues in the catalog
+	id    uint64 // owner of exclusive queues in the catalog; no other session of the cluster has it
 
 	routers sync.Pool // of *router
 
@@ -40,6 +41,13 @@ func (b *Broker) OpenSession(vhost string) (*Session, error) {
 		routers:   sync.Pool{New: func() any { return new(router) }},
 		exclusive: map[string]record.LogID{},
 	}, nil
+}
+
+// firstSession is where a broker counts its sessions from. No other replica has
+// the upper bits, and no earlier start of this one came as far as the time now.
+func firstSession(replica uint64, now time.Time) uint64 {
+	const bits = 44
+	return replica<<bits | uint64(now.UnixMilli())&(1<<bits-1)
 }
 
 // VHost is the name of the session's virtual host.

@@ -22,6 +22,13 @@ type Sink interface {
 	// Deliver hands over a message for which Take answered true. The Delivery
 	// itself is valid during the call, the bytes that it refers to for longer.
 	Deliver(s *Subscription, d *Delivery)
+	// Room tells how many messages, and how many bytes of their stored form, Take would
+	// accept now; it reserves nothing. So much is asked for of a queue that another
+	// node leads. Without room for a message the subscription pauses until Resume.
+	Room(s *Subscription) (messages, bytes int)
+	// Lost tells that what was delivered and is not settled will be delivered again:
+	// the queue got another leader. Settling it has no effect any more.
+	Lost(s *Subscription)
 	// Canceled tells that the subscription ended from the broker's side,
 	// because its queue is gone; what it held unsettled is gone with it.
 	Canceled(s *Subscription)
@@ -49,6 +56,7 @@ type Subscription struct {
 	// Owned by the queue's shard.
 	sub   queue.Sub
 	state subState
+	ended bool       // Close was called
 	at    int        // its place in Queue.subs, unless closed
 	gets  fifo[*get] // not answered, in order
 }
@@ -117,18 +125,7 @@ type getResult struct {
 func (s *Subscription) Get(ctx context.Context) (d *Delivery, remaining int, ok bool, err error) {
 	q := s.queue
 	g := &get{result: make(chan getResult, 1)}
-	_, err = q.ask(ctx, "get from "+q.String(), func(v *verb) {
-		q.used = q.vhost.b.cfg.Now()
-		if s.state != subOpen {
-			v.answer(0, errorf(NotFound, "the subscription to %s is closed", q))
-			return
-		}
-		err := q.leader.Pull(&s.sub)
-		if err == nil {
-			s.gets.push(g)
-		}
-		v.answer(0, q.refusal(err))
-	})
+	_, err = q.ask(ctx, &verb{op: verbGet, doing: "get from " + q.String(), sub: s, get: g})
 	if err != nil && g.claimed.CompareAndSwap(false, true) {
 		return nil, 0, false, err
 	}
@@ -168,9 +165,9 @@ const (
 // (for Requeue: once the messages are ready again), from a shard.
 //
 // What the subscription does not hold is ignored and counted
-// (waybill_queue_settles_unknown_total): a settle can cross the end of the
-// subscription or of the leader's term. A client's mistake is found by the
-// front end, which knows the delivery tags.
+// (waybill_queue_settles_unknown_total), and done hears of it: a settle can cross the
+// end of the subscription or of the leader's term (Sink.Lost). A client's mistake is
+// found by the front end, which knows the delivery tags.
 func (s *Subscription) Settle(o Outcome, offsets []record.Offset, done func(error)) {
 	s.queue.post(command{kind: cmdSettle, sub: s, outcome: o, offsets: offsets, done: done})
 }
@@ -196,9 +193,11 @@ func (s *Subscription) Close() { s.queue.post(command{kind: cmdClose, sub: s}) }
 // settle carries out a cmdSettle.
 func (q *Queue) settle(c *command) {
 	s := &c.sub.sub
+	unknown := q.leader.Counters().Unknown
 	if c.sub.state == subClosed {
 		q.vhost.b.metrics.queues.unknown.Add(float64(len(c.offsets)))
 		c.offsets = nil
+		unknown--
 	}
 	switch c.outcome {
 	case Accept:
@@ -212,10 +211,16 @@ func (q *Queue) settle(c *command) {
 	case c.done == nil:
 	case c.outcome == Requeue:
 		c.done(nil)
+	case q.leader.Counters().Unknown != unknown:
+		c.done(errNotHeld)
 	default:
 		q.afterSettled(c.done)
 	}
 }
+
+// errNotHeld: what was settled is not, or not any more, in the hands of the
+// subscription; it will be delivered again.
+var errNotHeld = errorf(PreconditionFailed, "a message that was settled is not held any more and will be delivered again: the leader of its queue changed")
 
 // afterSettled calls done when all that is settled by now is applied.
 func (q *Queue) afterSettled(done func(error)) { q.dones = append(q.dones, done) }
@@ -232,20 +237,32 @@ func (q *Queue) cancel(s *Subscription) {
 
 // close ends s.
 func (q *Queue) close(s *Subscription) {
+	s.ended = true
 	if s.state == subClosed {
 		return
 	}
 	consuming := s.state == subOpen
-	s.state = subClosed
+	q.leave(s)
 	q.leader.Close(&s.sub)
+	if consuming {
+		q.left(s)
+	}
+}
+
+// enter and leave keep the list of the subscriptions that are not closed.
+func (q *Queue) enter(s *Subscription) {
+	s.state = subOpen
+	s.at = len(q.subs)
+	q.subs = append(q.subs, s)
+}
+
+func (q *Queue) leave(s *Subscription) {
+	s.state = subClosed
 	last := len(q.subs) - 1
 	q.subs[s.at] = q.subs[last]
 	q.subs[s.at].at = s.at
 	q.subs[last] = nil
 	q.subs = q.subs[:last]
-	if consuming {
-		q.left(s)
-	}
 }
 
 // left: s does not consume any more. With the last consumer an auto-delete
