@@ -121,6 +121,7 @@ func environment(env []string) map[string]string {
 			own[name] = text
 		}
 	}
+	delete(own, "WAYBILL_URL") // of the commands that ask a node over HTTP
 	return own
 }
 
