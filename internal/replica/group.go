@@ -171,6 +171,8 @@ func (g *Group) handle(it *item) {
 			// Not before: raft may still have had entries to read.
 			g.host.cfg.Store.Delete(g.id)
 		}
+	case itemDo:
+		it.event.(func())()
 	case itemCheckpoint:
 		it.event.(chan *storage.Checkpoint) <- g.checkpoint()
 	}

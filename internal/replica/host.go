@@ -18,7 +18,19 @@ import (
 // default.
 type Config struct {
 	Store     *storage.Store
-	ReplicaID uint64 // of this node, in every group that it is a member of; not 0
+	ReplicaID uint64    // of this node, in every group that it is a member of; not 0
+	Transport Transport // to the other replicas; nil: this replica is the only one of every group
+
+	// Tick is the time between a leader's heartbeats, 100 ms by default. A
+	// follower that hears nothing for 10 to 20 of them stands for election.
+	Tick time.Duration
+	// OnLeader is called on the group's shard when it becomes known which replica
+	// leads the group, and when that is known no longer (leader 0). This
+	// replica is named when it has applied all of the earlier terms. It must not block.
+	OnLeader func(group record.LogID, leader, term uint64)
+	// OnMembers is called on the group's shard when a change of the membership was applied and
+	// is durable here, on every replica. It must not block.
+	OnMembers func(group record.LogID, voters, learners []uint64)
 
 	Shards     int              // default GOMAXPROCS
 	Now        func() time.Time // default time.Now

@@ -9,7 +9,7 @@ import (
 type item struct {
 	group *Group
 	kind  itemKind
-	event any // itemPost: for the machine; itemWritten: *write; itemStop: the reason; itemCheckpoint: the answer's channel
+	event any // itemPost: for the machine; itemWritten: *write; itemStop: the reason; itemCheckpoint: the answer's channel; itemDo: func()
 }
 
 type itemKind uint8
@@ -20,6 +20,7 @@ const (
 	itemStart
 	itemStop
 	itemCheckpoint
+	itemDo
 )
 
 // shard drives the groups that belong to it, on one goroutine.
