@@ -4,11 +4,19 @@
 //
 // # What exists
 //
-// The catalog, itself a raft group, says what exists. The directory hosts it and keeps
-// the registries in step with it: virtual hosts with their exchanges and
+// The catalog, itself a raft group, says what exists, and on which nodes. The directory
+// hosts it on every node and keeps the registries in step with it: virtual hosts with their exchanges and
 // queues, topics with their partitions. Registries are changed only by
 // the directory, on the catalog's shard, and are read from everywhere as
 // immutable snapshots, without a lock.
+//
+// # Which node
+//
+// A log has its replicas where the catalog has placed it, and this node opens
+// those that are its own. What is led by another node is known here all the same: a
+// partition says so to its client, a change of the catalog is handed on (propose.go), and who
+// leads what is in one table (leaders.go). When the catalog moves a replica,
+// the leader of its group carries that out (reconcile.go).
 //
 // # Promises
 //
@@ -32,8 +40,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"waybill/internal/catalog"
+	"waybill/internal/record"
 	"waybill/internal/replica"
 	"waybill/internal/storage"
+	"waybill/internal/topic"
 )
 
 // Config configures a Broker. The zero value of an optional field means its
@@ -54,6 +64,7 @@ type Config struct {
 	// Leaders is the table that the host was given; nil: one of the broker's own.
 	Leaders   *Leaders
 	Addresses Addresses // of this node
+	ClusterID string    // of a cluster that is founded now; "": random
 	// OnNodes, when set, is called with all members whenever they change. It must not block.
 	OnNodes func([]Node)
 
@@ -83,11 +94,19 @@ type Broker struct {
 	serving   map[string]service
 	leaders   *Leaders
 	members   membershipView
+	places    places
+	groups    sync.Map // log → *replica.Group of this node
+	down      sync.Map // node id → bool: it cannot be reached
+
+	reconciler *reconciler
+	herald     *herald
+	stop       context.CancelFunc // of those two
+	running    sync.WaitGroup     // of those two
 
 	vhosts cowMap[*vhost]
 	topics topicRegistry
 
-	coordinators []*Coordinator // set before Open returns
+	coordinators atomic.Pointer[[]*Coordinator] // the directory changes it
 	producerIDs  idBlock
 	sessions     atomic.Uint64 // the last session's id
 	started      time.Time
@@ -128,17 +147,23 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 		started: cfg.Now(),
 	}
 	b.serving = b.services()
-	if err := checkTopicConfigs(cfg.TopicDefaults); err != nil {
+	if _, err := topic.ParseConfig(cfg.TopicDefaults); err != nil {
 		return nil, fmt.Errorf("broker: default topic configs: %w", err)
 	}
 	b.alarm.init()
 	b.sessions.Store(firstSession(cfg.Node, b.started))
-	b.directory = newDirectory(b)
+	b.directory, b.reconciler, b.herald = newDirectory(b), newReconciler(b), newHerald(b)
+	b.tend()
 	if err := b.directory.open(ctx); err != nil {
+		b.stop()
 		return nil, err
 	}
-	if err := b.host.Led(ctx); err != nil {
-		return nil, fmt.Errorf("broker: waiting for leaders: %w", err)
+	// In a cluster a group may have to wait for other nodes.
+	if cfg.Cluster == nil {
+		if err := b.host.Led(ctx); err != nil {
+			b.stop()
+			return nil, fmt.Errorf("broker: waiting for leaders: %w", err)
+		}
 	}
 	if cfg.Registerer != nil {
 		cfg.Registerer.MustRegister(newGroupCollector(b), newQueueCollector(b))
@@ -146,11 +171,28 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	return b, nil
 }
 
+// tend starts what works beside the verbs, in a cluster.
+func (b *Broker) tend() {
+	var ctx context.Context
+	ctx, b.stop = context.WithCancel(context.Background())
+	if b.cfg.Cluster == nil {
+		return
+	}
+	b.leaders.hear(func(log record.LogID) {
+		b.herald.tell(log)
+		b.reconciler.look(log)
+	})
+	b.running.Go(func() { b.herald.run(ctx) })
+	b.running.Go(func() { b.reconciler.run(ctx) })
+}
+
 // Close releases everyone who waits in a verb. The host is closed by its owner.
 func (b *Broker) Close() {
 	b.budget.close()
 	b.alarm.close()
 	b.directory.close()
+	b.stop()
+	b.running.Wait()
 }
 
 // ClusterID is the random id that the cluster got when it was founded.

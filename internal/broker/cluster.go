@@ -8,7 +8,6 @@ import (
 
 	"waybill/internal/catalog"
 	"waybill/internal/record"
-	"waybill/internal/replica"
 )
 
 // Cluster is how the broker reaches the other nodes, by their node ids.
@@ -34,16 +33,13 @@ type service struct {
 	stream func(from uint64, c net.Conn)
 }
 
-// serveCatalog proposes a command for another node.
-func (b *Broker) serveCatalog(context.Context, uint64, []byte) ([]byte, error) {
-	return nil, unavailable("change the catalog", replica.ErrNotLeader)
-}
-
 // services lists what this broker does for other nodes.
 func (b *Broker) services() map[string]service {
 	return map[string]service{
-		"catalog": {call: b.serveCatalog},
-		"leads":   {call: b.serveLeads},
+		"catalog":  {call: b.serveCatalog},
+		"leads":    {call: b.serveLeads},
+		"transfer": {call: b.serveTransfer},
+		"seen":     {call: b.serveSeen},
 	}
 }
 
@@ -109,10 +105,24 @@ func (v *membershipView) set(nodes []*Node) {
 	v.now.Store(m)
 }
 
-// followNodes makes the view follow the catalog. On the catalog's shard.
-func (b *Broker) followNodes() {
-	b.members.set(b.directory.catalog.Nodes())
-	if b.cfg.OnNodes != nil {
+// followNodes makes the view follow changes of the catalog. On the catalog's
+// shard; also before the registries follow, as nodes have to be reached for that.
+func (b *Broker) followNodes(changes []catalog.Change) {
+	before := b.members.load()
+	any := false
+	for _, c := range changes {
+		if c.Node == nil {
+			continue
+		}
+		if !any {
+			any = true
+			b.members.set(b.directory.catalog.Nodes())
+		}
+		if old := before.byID[c.Node.ID]; old == nil || old.Run != c.Node.Run {
+			b.herald.greet(c.Node.ID)
+		}
+	}
+	if any && b.cfg.OnNodes != nil {
 		b.cfg.OnNodes(b.Nodes())
 	}
 }
@@ -130,6 +140,37 @@ func (b *Broker) Nodes() []Node {
 
 // NodeID is the id of this node.
 func (b *Broker) NodeID() uint64 { return b.cfg.Node }
+
+// Controller is the node that leads the catalog, if that is known.
+func (b *Broker) Controller() (node uint64, ok bool) {
+	node, _, ok = b.LeaderOf(catalog.LogID)
+	return node, ok
+}
+
+// Announce tells the cluster the addresses of this node, when they are other
+// ones than it was opened with.
+func (b *Broker) Announce(ctx context.Context, a Addresses) error {
+	return b.directory.begin(ctx, a)
+}
+
+// Peer notes that another node can be reached, or not.
+func (b *Broker) Peer(node uint64, up bool) { b.down.Store(node, !up) }
+
+// isDown reports whether a node cannot be reached, as far as it is known.
+func (b *Broker) isDown(node uint64) bool {
+	down, ok := b.down.Load(node)
+	return ok && down.(bool) && node != b.cfg.Node
+}
+
+// Down lists the nodes that cannot be reached from this one.
+func (b *Broker) Down() (nodes []uint64) {
+	for _, n := range b.Nodes() {
+		if b.isDown(n.ID) {
+			nodes = append(nodes, n.ID)
+		}
+	}
+	return nodes
+}
 
 // LeaderOf tells which node leads a log, and in which term, as far as it is known here;
 // ok is false when it is not.

@@ -96,7 +96,7 @@ func (b *Broker) CommitOffsets(r *CommitOffsets, done func(*CommitOffsetsResult)
 
 // FetchOffsets reads committed offsets.
 func (b *Broker) FetchOffsets(r *FetchOffsets, done func(*FetchOffsetsResult)) {
-	ask(b.coordinator(r.Group), r, done)
+	askNewest(b.coordinator(r.Group), r, done)
 }
 
 // DescribeGroup tells about one group.
@@ -115,15 +115,19 @@ func (b *Broker) DeleteOffsets(r *DeleteOffsets, done func(*DeleteOffsetsResult)
 	ask(b.coordinator(r.Group), r, done)
 }
 
-// ListGroups lists the groups of all coordinators. Its Code is that of one that
+// ListGroups lists the groups of all coordinators that are on this node. Its Code is that of one that
 // could not answer; the groups of the others are there all the same.
 func (b *Broker) ListGroups(done func(*ListGroupsResult)) {
 	var (
 		mu   sync.Mutex // guards the rest
 		all  ListGroupsResult
-		left = len(b.coordinators)
+		here = b.coordinatorsHere()
+		left = len(here)
 	)
-	for _, c := range b.coordinators {
+	if left == 0 {
+		done(&all)
+	}
+	for _, c := range here {
 		ask(c, &group.ListRequest{}, func(r *ListGroupsResult) {
 			mu.Lock()
 			if r.Code != group.None {
@@ -140,9 +144,19 @@ func (b *Broker) ListGroups(done func(*ListGroupsResult)) {
 	}
 }
 
+// coordinatorsHere lists those whose groups this node coordinates.
+func (b *Broker) coordinatorsHere() (list []*Coordinator) {
+	for _, c := range b.coordinatorList() {
+		if b.cfg.Cluster == nil || c.group != nil && c.group.Leads() {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
 // forgetTopic drops the offsets that were committed for a deleted topic.
 func (b *Broker) forgetTopic(id [16]byte) {
-	for _, c := range b.coordinators {
+	for _, c := range b.coordinatorList() {
 		if c.group != nil {
 			c.group.Post(topicGone{id}) // lost at shutdown: a fetch does not take them for another topic's
 		}

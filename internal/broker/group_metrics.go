@@ -43,13 +43,14 @@ const surveyTimeout = 2 * time.Second
 
 // survey asks all coordinators. Those that do not answer in time are left out.
 func (b *Broker) survey() []*group.SurveyResponse {
-	answers := make(chan *group.SurveyResponse, len(b.coordinators))
-	for _, c := range b.coordinators {
+	here := b.coordinatorsHere()
+	answers := make(chan *group.SurveyResponse, len(here))
+	for _, c := range here {
 		ask(c, &group.SurveyRequest{}, func(r *group.SurveyResponse) { answers <- r })
 	}
 	var all []*group.SurveyResponse
 	timeout := time.After(surveyTimeout)
-	for range b.coordinators {
+	for range here {
 		select {
 		case r := <-answers:
 			all = append(all, r)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,14 +14,15 @@ import (
 	"waybill/internal/topic"
 )
 
-// replicas is the number of replicas of every partition.
-const replicas = 1
-
 // Partition is one partition of a topic: one log. Safe for concurrent use.
 //
 // Its machine is changed on the group's shard only, under mu; so the shard
 // reads it without the lock, and everyone else with it. Reads of records do not pass
 // through the shard: they go to the log, below the high watermark.
+//
+// Every node has an object for every partition. Only that of the leader serves
+// clients; the others know where the records are. One without a
+// replica on its node has no group, and failed is errElsewhere.
 type Partition struct {
 	b      *Broker
 	topic  string
@@ -48,11 +50,16 @@ type Partition struct {
 func newPartition(b *Broker, name string, number int32, log record.LogID, configs map[string]string) *Partition {
 	p := &Partition{b: b, topic: name, number: number, id: log, machine: topic.New()}
 	p.setConfig(configs)
-	p.group, p.failed = b.openGroup(fmt.Sprintf("partition %d of topic '%s'", number, name), log, p)
+	p.group, p.failed = b.openGroup(p.String(), log, p)
 	if p.failed == nil {
 		p.group.Start()
 	}
 	return p
+}
+
+// String names the partition in messages.
+func (p *Partition) String() string {
+	return fmt.Sprintf("partition %d of topic '%s'", p.number, p.topic)
 }
 
 // configure tells the partition that its topic's configs changed.
@@ -74,9 +81,21 @@ func (p *Partition) setConfig(configs map[string]string) {
 
 // remove: the topic was deleted.
 func (p *Partition) remove() {
-	gone := replica.ErrRemoved
-	p.gone.Store(&gone)
+	p.end(replica.ErrRemoved)
 	p.b.host.Remove(p.id)
+}
+
+// leave: a replica comes to this node, or has left it. Another object takes over.
+func (p *Partition) leave() {
+	p.end(errElsewhere)
+	if p.failed == nil || !errors.Is(p.failed, errElsewhere) {
+		p.b.host.Remove(p.id)
+	}
+}
+
+// end notes why the object serves no more, and wakes those who wait for it.
+func (p *Partition) end(reason error) {
+	p.gone.CompareAndSwap(nil, &reason)
 	p.watchers.wakeAll()
 }
 
@@ -97,8 +116,10 @@ type Appender interface {
 // Append adds one record batch (magic 2), given byte for byte as the producer
 // sent it. It belongs to the broker from now on. It is checked here, on the
 // caller's goroutine. to hears of it once it is committed, or refused. Append
-// blocks while the node holds too many bytes that are not durable yet.
-func (p *Partition) Append(batch []byte, to Appender, tag int) {
+// blocks while the node holds too many bytes that are not durable yet. When
+// its copies are not there within the timeout it is answered with NOT_ENOUGH_REPLICAS_AFTER_APPEND or
+// REQUEST_TIMED_OUT, and may still be committed.
+func (p *Partition) Append(batch []byte, timeout time.Duration, to Appender, tag int) {
 	b, err := p.checkBatch(batch)
 	if err == nil {
 		err = p.writable()
@@ -108,7 +129,7 @@ func (p *Partition) Append(batch []byte, to Appender, tag int) {
 		return
 	}
 	p.b.budget.acquire(int64(len(b)))
-	if !p.group.Post(&appendEvent{batch: b, to: to, tag: tag}) {
+	if !p.group.Post(&appendEvent{batch: b, to: to, tag: tag, timeout: timeout}) {
 		p.b.budget.release(int64(len(b)))
 		to.Appended(tag, p.refused(notLeader(p, replica.ErrClosed)))
 	}
@@ -123,9 +144,22 @@ func (p *Partition) writable() error {
 		return &Error{Kind: Unavailable, Code: codeKafkaStorageError,
 			Text: fmt.Sprintf("publishing is blocked: %s", p.b.Alarm())}
 	}
-	if n := p.config.Load().MinInsync; n > replicas {
-		return &Error{Kind: Unavailable, Code: codeNotEnoughReplicas,
-			Text: fmt.Sprintf("min.insync.replicas of topic '%s' is %d, but there is %d replica", p.topic, n, replicas)}
+	if err := p.Err(); err != nil {
+		return err
+	}
+	return p.enough(codeNotEnoughReplicas)
+}
+
+// enough says when there are fewer replicas that keep up than
+// min.insync.replicas.
+func (p *Partition) enough(code int16) error {
+	n := p.config.Load().MinInsync
+	if n <= 1 {
+		return nil
+	}
+	if live := p.group.Live(); live < n {
+		return &Error{Kind: Unavailable, Code: code,
+			Text: fmt.Sprintf("min.insync.replicas of topic '%s' is %d, and %d replicas keep up", p.topic, n, live)}
 	}
 	return nil
 }
@@ -135,9 +169,12 @@ func (p *Partition) available() error {
 	if gone := p.gone.Load(); gone != nil {
 		return notLeader(p, *gone)
 	}
+	if errors.Is(p.failed, errElsewhere) {
+		return notLeader(p, p.failed)
+	}
 	if p.failed != nil {
 		return &Error{Kind: Unavailable, Code: codeKafkaStorageError,
-			Text: fmt.Sprintf("partition %d of topic '%s' is held offline: %v", p.number, p.topic, p.failed)}
+			Text: fmt.Sprintf("%s is held offline: %v", p, p.failed)}
 	}
 	return nil
 }
@@ -154,17 +191,77 @@ func (p *Partition) Err() error {
 	return nil
 }
 
-// settled waits until the partition has its first leader, or never will.
+// settled waits until it is known who leads the partition, or it will never be.
 func (p *Partition) settled(ctx context.Context) error {
-	if p.group == nil { // held offline: waiting would not help
+	if p.failed != nil && !errors.Is(p.failed, errElsewhere) { // held offline: waiting would not help
 		return nil
 	}
-	select {
-	case <-p.group.Settled():
-		return nil
-	case <-ctx.Done():
-		return unavailable(fmt.Sprintf("wait for the leader of partition %d of topic '%s'", p.number, p.topic), ctx.Err())
+	var err error
+	if p.b.cfg.Cluster != nil {
+		err = p.b.leaders.wait(ctx, p.id)
+	} else {
+		select {
+		case <-p.group.Settled():
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
 	}
+	if err != nil {
+		return unavailable(fmt.Sprintf("wait for the leader of %s", p), err)
+	}
+	return nil
+}
+
+// PartitionState is where a partition is, as far as this node knows. Its
+// numbers are node ids.
+type PartitionState struct {
+	Leader   uint64 // 0: none that is known, or that can be reached
+	Epoch    int32
+	Replicas []uint64 // the preferred leader first
+	InSync   []uint64 // exactly known to the leader; else those that can be reached
+	Offline  []uint64 // of Replicas, those that cannot be reached
+}
+
+// State tells where the partition is.
+func (p *Partition) State() PartitionState {
+	s := PartitionState{Epoch: p.Epoch()}
+	if place := p.b.places.get(p.id); place != nil {
+		s.Replicas = p.b.nodesOf(place.Replicas)
+	}
+	for _, node := range s.Replicas {
+		if p.b.isDown(node) {
+			s.Offline = append(s.Offline, node)
+		} else {
+			s.InSync = append(s.InSync, node)
+		}
+	}
+	held := p.failed != nil && !errors.Is(p.failed, errElsewhere)
+	switch leader, term, ok := p.b.LeaderOf(p.id); {
+	case leader == p.b.cfg.Node && p.Err() != nil:
+		if held {
+			s.InSync, s.Offline = without(s.InSync, leader), append(s.Offline, leader)
+		}
+	case ok && !p.b.isDown(leader):
+		s.Leader, s.Epoch = leader, max(s.Epoch, int32(term))
+	}
+	if p.Err() == nil && p.b.cfg.Cluster != nil {
+		s.InSync = p.b.nodesOf(p.group.InSync())
+	}
+	return s
+}
+
+func without(list []uint64, id uint64) []uint64 {
+	return slices.DeleteFunc(list, func(x uint64) bool { return x == id })
+}
+
+// ReplicationFactor is the number of replicas that the topic's partitions have.
+func (t *Topic) ReplicationFactor() int {
+	if len(t.Partitions) > 0 && t.Partitions[0] != nil {
+		if p := t.Partitions[0].b.places.get(t.Partitions[0].id); p != nil {
+			return len(p.Replicas)
+		}
+	}
+	return t.Factor
 }
 
 func (p *Partition) refused(err error) AppendResult {
@@ -213,13 +310,13 @@ func (p *Partition) DeleteBefore(to record.Offset, done func(start record.Offset
 }
 
 // Watch has c signalled (without blocking, once) when the high watermark
-// passes off, or the topic is deleted; it signals at once when that has
+// passes off, or the partition is served from here no longer; it signals at once when that has
 // happened. Unwatch forgets c.
 func (p *Partition) Watch(off record.Offset, c chan<- struct{}) {
 	p.watchers.add(off, c)
 	// The high watermark is stored before the watchers are looked at, and
 	// read here after c was added: one of the two sees the other.
-	if record.Offset(p.high.Load()) > off || p.gone.Load() != nil {
+	if record.Offset(p.high.Load()) > off || p.Err() != nil {
 		signal(c)
 	}
 }
@@ -281,7 +378,7 @@ func notLeader(p *Partition, err error) *Error {
 	if errors.Is(err, replica.ErrRemoved) {
 		return &Error{Kind: NotFound, Code: codeUnknownTopicOrPartition, Text: fmt.Sprintf("topic '%s' was deleted", p.topic)}
 	}
-	e := unavailable(fmt.Sprintf("partition %d of topic '%s'", p.number, p.topic), err)
+	e := unavailable(p.String(), err)
 	e.Code = codeNotLeader
 	return e
 }

@@ -13,18 +13,21 @@ const (
 	codeCorruptMessage          = 2
 	codeUnknownTopicOrPartition = 3
 	codeNotLeader               = 6
+	codeRequestTimedOut         = 7
 	codeMessageTooLarge         = 10
 	codeNotEnoughReplicas       = 19
-	codeInvalidTimestamp        = 32
-	codeInvalidConfig           = 40
-	codeUnsupportedForMessage   = 43
-	codeOutOfOrderSequence      = 45
-	codeInvalidProducerEpoch    = 47
-	codeInvalidTxnState         = 48
-	codeKafkaStorageError       = 56
-	codeUnknownProducerID       = 59
-	codeUnsupportedCompression  = 76
-	codeInvalidRecord           = 87
+
+	codeNotEnoughReplicasAfterAppend = 20
+	codeInvalidTimestamp             = 32
+	codeInvalidConfig                = 40
+	codeUnsupportedForMessage        = 43
+	codeOutOfOrderSequence           = 45
+	codeInvalidProducerEpoch         = 47
+	codeInvalidTxnState              = 48
+	codeKafkaStorageError            = 56
+	codeUnknownProducerID            = 59
+	codeUnsupportedCompression       = 76
+	codeInvalidRecord                = 87
 )
 
 // checkBatch checks all of a batch that does not depend on what is in the log.

@@ -31,18 +31,29 @@ func (b *Broker) TopicDefaults() map[string]string { return b.cfg.TopicDefaults 
 
 // CheckTopicConfigs refuses configs that a topic cannot have, with a reason.
 func (b *Broker) CheckTopicConfigs(configs map[string]string) error {
-	return checkTopicConfigs(b.cfg.TopicDefaults, configs)
+	return b.checkTopicConfigs(configs, b.defaultFactor())
 }
 
-func checkTopicConfigs(layers ...map[string]string) error {
-	c, err := topic.ParseConfig(layers...)
+// CheckAlter refuses configs that a topic which exists cannot have.
+func (b *Broker) CheckAlter(name string, configs map[string]string) error {
+	factor := b.defaultFactor()
+	if t, ok := b.Topic(name); ok {
+		factor = t.ReplicationFactor()
+	}
+	return b.checkTopicConfigs(configs, factor)
+}
+
+// checkTopicConfigs: a topic with more min.insync.replicas than replicas could
+// never be written to.
+func (b *Broker) checkTopicConfigs(configs map[string]string, factor int) error {
+	c, err := topic.ParseConfig(b.cfg.TopicDefaults, configs)
 	var refused *topic.Error
 	if errors.As(err, &refused) {
 		return topicError(err)
 	}
-	if c.MinInsync > replicas {
+	if c.MinInsync > factor {
 		return &Error{Kind: Invalid, Code: codeInvalidConfig,
-			Text: fmt.Sprintf("min.insync.replicas = %d, but a topic has %d replica: nothing could ever be written", c.MinInsync, replicas)}
+			Text: fmt.Sprintf("min.insync.replicas = %d, but the topic has a replication factor of %d: nothing could ever be written", c.MinInsync, factor)}
 	}
 	return nil
 }

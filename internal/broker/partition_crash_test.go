@@ -61,7 +61,7 @@ func (w *crashWriters) run(p *Partition, fs *vfs.Mem, rnd *rand.Rand) (*vfs.Mem,
 		sequence := start[id] + sent[id]
 		sent[id]++
 		inFlight++
-		p.Append(crashBatch(id, sequence, rnd.IntN(30_000)), a, id)
+		p.Append(crashBatch(id, sequence, rnd.IntN(30_000)), time.Minute, a, id)
 	}
 	for {
 		for inFlight < 8 && rnd.IntN(4) > 0 {

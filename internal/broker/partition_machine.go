@@ -20,6 +20,7 @@ type partitionShard struct {
 	waiting fifo[*appendEvent] // not built yet
 	deletes []*deleteEvent     // not built yet
 	answers fifo[answerAt]     // to be given when the high watermark reaches them, in the order of the log
+	late    time.Time          // when to look for appends that take too long; zero: not set
 	trimTo  record.Offset      // where retention and deletes want the log to start
 	trimmed record.Offset      // where the last proposed command makes it start
 	timer   time.Time          // when Timer is to be called; zero: never
@@ -27,9 +28,11 @@ type partitionShard struct {
 
 // appendEvent is a batch on its way into the log.
 type appendEvent struct {
-	batch record.Batch
-	to    Appender
-	tag   int
+	batch   record.Batch
+	to      Appender
+	tag     int
+	timeout time.Duration
+	due     time.Time // when the copies must be there
 }
 
 // deleteEvent moves the start of the log.
@@ -46,7 +49,7 @@ type configChanged struct{}
 // at least at.
 type answerAt struct {
 	at     record.Offset
-	append *appendEvent
+	append *appendEvent // nil, without done: answered already
 	result topic.Result
 	done   func(start record.Offset, err error)
 }
@@ -105,8 +108,10 @@ func (p *Partition) answer() {
 		switch {
 		case first.done != nil && first.at <= p.machine.Start():
 			first.done(p.machine.Start(), nil)
-		case first.append != nil && first.at <= p.machine.End():
-			p.appended(first.append, first.result)
+		case first.done == nil && first.at <= p.machine.End():
+			if first.append != nil {
+				p.appended(first.append, first.result)
+			}
 		default:
 			return
 		}
@@ -131,6 +136,7 @@ func (p *Partition) Lead(term uint64) {
 	p.mu.Unlock()
 	p.epoch.Store(int32(term))
 	p.shard.leads, p.shard.reason = true, nil
+	p.group.SetMinCopies(p.config.Load().MinInsync)
 	p.shard.trimTo, p.shard.trimmed = p.machine.Start(), p.machine.Start()
 	p.retain(true)
 }
@@ -143,13 +149,14 @@ func (p *Partition) Follow(reason error) {
 	p.machine.Follow()
 	p.mu.Unlock()
 	if !errors.Is(reason, replica.ErrNotLeader) {
-		p.gone.Store(&reason)
-		p.watchers.wakeAll()
+		p.end(reason)
 	}
+	p.watchers.wakeAll()
 	for _, a := range s.answers.drain() {
-		if a.done != nil {
+		switch {
+		case a.done != nil:
 			a.done(-1, notLeader(p, replica.ErrUnknown))
-		} else {
+		case a.append != nil:
 			p.refuse(a.append, notLeader(p, replica.ErrUnknown))
 		}
 	}
@@ -162,25 +169,32 @@ func (p *Partition) Follow(reason error) {
 	s.deletes = nil
 }
 
-// Handle implements replica.Machine. What comes before the group has ever had
-// a leader waits for it.
+// Handle implements replica.Machine. What comes before a single node has come to
+// lead waits for that.
 func (p *Partition) Handle(event any) {
 	s := &p.shard
+	reason := s.reason
+	if !s.leads && reason == nil && p.b.cfg.Cluster != nil {
+		reason = replica.ErrNotLeader
+	}
 	switch e := event.(type) {
 	case *appendEvent:
-		if s.reason != nil {
-			p.refuse(e, notLeader(p, s.reason))
+		if reason != nil {
+			p.refuse(e, notLeader(p, reason))
 			return
 		}
+		e.due = p.b.cfg.Now().Add(e.timeout)
 		s.waiting.push(e)
+		p.await(e.due)
 	case *deleteEvent:
-		if s.reason != nil {
-			e.done(-1, notLeader(p, s.reason))
+		if reason != nil {
+			e.done(-1, notLeader(p, reason))
 			return
 		}
 		s.deletes = append(s.deletes, e)
 	case configChanged:
 		if s.leads {
+			p.group.SetMinCopies(p.config.Load().MinInsync)
 			p.retain(true)
 		}
 	default:
@@ -259,9 +273,61 @@ func (p *Partition) buildTrim() []byte {
 
 // Timer implements replica.Machine.
 func (p *Partition) Timer(time.Time) {
-	p.shard.timer = time.Time{}
-	if p.shard.leads {
+	s := &p.shard
+	if !s.late.IsZero() && (s.timer.IsZero() || s.late.Before(s.timer)) {
+		s.late = time.Time{}
+		p.overdue(p.b.cfg.Now())
+		p.arm()
+		return
+	}
+	s.timer = time.Time{}
+	if s.leads {
 		p.retain(true)
+	}
+}
+
+// await has overdue called when an append may be due. Under load that is
+// once for each timeout, and not for each append.
+func (p *Partition) await(due time.Time) {
+	if s := &p.shard; s.late.IsZero() || due.Before(s.late) {
+		s.late = due
+		p.arm()
+	}
+}
+
+// arm sets the group's timer to what comes first.
+func (p *Partition) arm() {
+	next := p.shard.timer
+	if late := p.shard.late; next.IsZero() || !late.IsZero() && late.Before(next) {
+		next = late
+	}
+	p.group.SetTimer(next)
+}
+
+// overdue answers the appends whose time is up. What was proposed may
+// still be committed.
+func (p *Partition) overdue(now time.Time) {
+	s := &p.shard
+	err := p.enough(codeNotEnoughReplicasAfterAppend)
+	if err == nil {
+		err = &Error{Kind: Unavailable, Code: codeRequestTimedOut, Text: fmt.Sprintf("%s: the copies were not made in time", p)}
+	}
+	for i := range s.answers.len() {
+		if a := s.answers.at(i); a.append != nil && !now.Before(a.append.due) {
+			p.refuse(a.append, err)
+			a.append = nil
+		} else if a.append != nil {
+			p.await(a.append.due)
+		}
+	}
+	for n := s.waiting.len(); n > 0; n-- {
+		e := s.waiting.pop()
+		if now.Before(e.due) {
+			s.waiting.push(e)
+			p.await(e.due)
+			continue
+		}
+		p.refuse(e, err)
 	}
 }
 
@@ -282,7 +348,7 @@ func (p *Partition) retain(rearm bool) {
 			next = earliest
 		}
 		s.timer = next
-		p.group.SetTimer(next)
+		p.arm()
 	}
 }
 

@@ -29,7 +29,7 @@ type ReadResult struct {
 func (p *Partition) Read(off record.Offset, maxBytes int) (ReadResult, error) {
 	start, high := p.Offsets()
 	r := ReadResult{HighWatermark: high, LastStable: high, LogStart: start}
-	if err := p.available(); err != nil {
+	if err := p.Err(); err != nil {
 		return r, err
 	}
 	if off < start || off > high {

@@ -91,7 +91,7 @@ func (a answers) Appended(tag int, r AppendResult) {
 
 func appendBatch(p *Partition, b record.Batch) AppendResult {
 	a := make(answers, 1)
-	p.Append(bytes.Clone(b), a, 0)
+	p.Append(bytes.Clone(b), time.Minute, a, 0)
 	return (<-a).AppendResult
 }
 
@@ -158,7 +158,7 @@ func TestPartitionKeepsBatchesAcrossRestarts(t *testing.T) {
 			value := bytes.Repeat([]byte{byte(rnd.Int())}, 1<<rnd.IntN(15))
 			b := recordtest.Batch{Time: now.Load(), Values: slices.Repeat([][]byte{value}, 1+rnd.IntN(3))}.Encode()
 			want = append(want, b)
-			p.Append(bytes.Clone(b), a, i)
+			p.Append(bytes.Clone(b), time.Minute, a, i)
 		}
 		for i := range 300 {
 			if r := <-a; r.Err != nil || r.tag != i {
@@ -206,9 +206,9 @@ func TestProducerStateSurvivesARestart(t *testing.T) {
 	p := n.topic(nil)
 	first, second := recordtest.N(3, 9, 0, 0), recordtest.N(2, 9, 0, 3)
 	a := make(answers, 3)
-	p.Append(bytes.Clone(first), a, 0)
-	p.Append(bytes.Clone(second), a, 1)
-	p.Append(bytes.Clone(first), a, 2) // again, while it is on its way
+	p.Append(bytes.Clone(first), time.Minute, a, 0)
+	p.Append(bytes.Clone(second), time.Minute, a, 1)
+	p.Append(bytes.Clone(first), time.Minute, a, 2) // again, while it is on its way
 	for i, base := range []record.Offset{0, 3, 0} {
 		if r := <-a; r.tag != i || r.Base != base || r.Err != nil {
 			t.Fatalf("answer %d: %+v", i, r)

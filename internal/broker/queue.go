@@ -31,6 +31,11 @@ type Queue struct {
 	// offline is why the queue's log cannot be served; immutable.
 	offline error
 
+	// away: no replica of the queue is on this node any more. next takes the
+	// object's place when that changes.
+	away atomic.Bool
+	next atomic.Pointer[Queue]
+
 	mu    sync.Mutex // guards inbox
 	inbox []command  // not empty: a wake event is on its way
 
@@ -97,6 +102,10 @@ func newQueue(v *vhost, spec catalog.Queue, args record.Table) *Queue {
 	}
 	q := &Queue{vhost: v, spec: spec, args: args, config: config, fresh: noOffset}
 	q.source.init(q)
+	if !spec.Replicated() && spec.Node != v.b.cfg.Node {
+		q.offline = errElsewhere
+		return q
+	}
 	if !spec.Replicated() {
 		g := newMemoryGroup(q, v.b.cfg.Now)
 		q.group = g
@@ -155,6 +164,23 @@ func (q *Queue) remove() {
 		return
 	}
 	q.group.remove()
+}
+
+// moveAway: the queue's replica was moved to another node. Called on the
+// catalog's shard.
+func (q *Queue) moveAway() {
+	q.away.Store(true)
+	if q.group != nil {
+		q.group.remove()
+	}
+}
+
+// current is the object that hosts the queue now.
+func (q *Queue) current() *Queue {
+	for next := q.next.Load(); next != nil; next = q.next.Load() {
+		q = next
+	}
+	return q
 }
 
 // publish adds one stored message; to, which may be nil, hears of it when it

@@ -109,7 +109,11 @@ func (q *Queue) Lead(uint64) {
 func (q *Queue) Follow(reason error) {
 	q.state, q.reason = following, reason
 	if errors.Is(reason, replica.ErrRemoved) {
-		q.state = removed
+		if q.away.Load() {
+			q.reason = errElsewhere
+		} else {
+			q.state = removed
+		}
 	}
 	if q.leader != nil {
 		q.leader.FailPulls(q.ended("get from", replica.ErrUnknown))

@@ -1,10 +1,13 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"slices"
 
 	"waybill/internal/catalog"
+	"waybill/internal/record"
 )
 
 // TopicSpec describes a topic to create.
@@ -21,10 +24,8 @@ type Topic struct {
 	Name       string
 	Configs    map[string]string // those that were set; defaults are not in it
 	Partitions []*Partition      // by partition number
+	Factor     int               // replicas that were asked for; 0: the default
 }
-
-// nodes is the number of nodes that replicas can be placed on.
-const nodes = 1
 
 // CreateTopic makes a topic; it has leaders and can be used by everyone when
 // CreateTopic returns. Exists when there is one.
@@ -39,21 +40,25 @@ func (b *Broker) CreateTopic(ctx context.Context, t TopicSpec, validateOnly bool
 		return nil, e
 	case t.ReplicationFactor < -1 || t.ReplicationFactor == 0:
 		return nil, &Error{Kind: Invalid, Code: codeInvalidReplicationFactor, Text: "the replication factor is at least 1"}
-	case t.ReplicationFactor > nodes:
-		e := errorf(Invalid, "a replication factor of %d needs as many nodes, there is %d", t.ReplicationFactor, nodes)
+	case int(t.ReplicationFactor) > b.hosts():
+		e := errorf(Invalid, "a replication factor of %d needs as many nodes; there are %d", t.ReplicationFactor, b.hosts())
 		e.Code = codeInvalidReplicationFactor
 		return nil, e
 	}
 	if _, ok := b.Topic(t.Name); ok {
 		return nil, errorf(Exists, "topic '%s' already exists", t.Name)
 	}
-	if err := b.CheckTopicConfigs(t.Configs); err != nil {
+	factor := int(t.ReplicationFactor)
+	if factor == -1 {
+		factor = 0
+	}
+	if err := b.checkTopicConfigs(t.Configs, cmp.Or(factor, b.defaultFactor())); err != nil {
 		return nil, err
 	}
 	if validateOnly {
-		return &Topic{Name: t.Name, Configs: t.Configs, Partitions: make([]*Partition, t.Partitions)}, nil
+		return &Topic{Name: t.Name, Configs: t.Configs, Partitions: make([]*Partition, t.Partitions), Factor: cmp.Or(factor, b.defaultFactor())}, nil
 	}
-	cmd := &catalog.CreateTopic{Name: t.Name, Partitions: t.Partitions, Configs: t.Configs}
+	cmd := &catalog.CreateTopic{Name: t.Name, Partitions: t.Partitions, Configs: t.Configs, Factor: factor}
 	rand.Read(cmd.ID[:]) // never fails
 	if _, err := b.change(ctx, &catalog.Command{CreateTopic: cmd}); err != nil {
 		return nil, err
@@ -62,18 +67,36 @@ func (b *Broker) CreateTopic(ctx context.Context, t TopicSpec, validateOnly bool
 	if !ok {
 		return nil, errorf(NotFound, "topic '%s' was deleted right after it was created", t.Name)
 	}
-	return topic, topic.settled(ctx)
+	return topic, b.settled(ctx, topic)
 }
 
-// settled waits until every partition has its first leader.
-func (t *Topic) settled(ctx context.Context) error {
+// settled waits until every partition has a leader, and every node that can be
+// reached knows it.
+func (b *Broker) settled(ctx context.Context, t *Topic) error {
+	var logs []record.LogID
 	for _, p := range t.Partitions {
 		if err := p.settled(ctx); err != nil {
 			return err
 		}
+		logs = append(logs, p.id)
 	}
+	b.everywhere(ctx, logs)
 	return nil
 }
+
+// hosts is the number of nodes that replicas can be placed on.
+func (b *Broker) hosts() int {
+	n := 0
+	for _, node := range b.members.load().nodes {
+		if node.Hosts() {
+			n++
+		}
+	}
+	return n
+}
+
+// defaultFactor is the number of replicas of what does not ask for one.
+func (b *Broker) defaultFactor() int { return catalog.DefaultFactor(b.hosts()) }
 
 // Kafka error codes that tell more than a Kind.
 const (
@@ -84,6 +107,9 @@ const (
 // DeleteTopic deletes a topic and all that it holds.
 func (b *Broker) DeleteTopic(ctx context.Context, name string) error {
 	_, err := b.change(ctx, &catalog.Command{DeleteTopic: &catalog.DeleteTopic{Name: name}})
+	if err == nil {
+		b.everywhere(ctx, nil)
+	}
 	return err
 }
 
@@ -103,14 +129,14 @@ func (b *Broker) AddPartitions(ctx context.Context, name string, total int32, va
 		return err
 	}
 	if t, ok := b.Topic(name); ok {
-		return t.settled(ctx)
+		return b.settled(ctx, t)
 	}
 	return nil
 }
 
 // AlterTopic replaces a topic's set configs.
 func (b *Broker) AlterTopic(ctx context.Context, name string, configs map[string]string) error {
-	if err := b.CheckTopicConfigs(configs); err != nil {
+	if err := b.CheckAlter(name, configs); err != nil {
 		return err
 	}
 	_, err := b.change(ctx, &catalog.Command{AlterTopic: &catalog.AlterTopic{Name: name, Configs: configs}})
@@ -143,7 +169,7 @@ func (b *Broker) followTopic(t *catalog.Topic, gone bool) {
 		b.forgetTopic(t.ID)
 		return
 	}
-	topic := &Topic{ID: t.ID, Name: t.Name, Configs: t.Configs}
+	topic := &Topic{ID: t.ID, Name: t.Name, Configs: t.Configs, Factor: t.Factor}
 	if old != nil {
 		topic.Partitions = append(topic.Partitions, old.Partitions...)
 		for _, p := range old.Partitions {
@@ -155,4 +181,19 @@ func (b *Broker) followTopic(t *catalog.Topic, gone bool) {
 	}
 	b.topics.byName.set(t.Name, topic)
 	b.topics.byID.set(string(t.ID[:]), topic)
+}
+
+// replacePartition: a replica of the partition comes to this node, or has left it.
+func (b *Broker) replacePartition(name string, number int) {
+	old, ok := b.topics.byName.get(name)
+	if !ok || number >= len(old.Partitions) {
+		return
+	}
+	p := old.Partitions[number]
+	p.leave()
+	t := *old
+	t.Partitions = slices.Clone(old.Partitions)
+	t.Partitions[number] = newPartition(b, name, p.number, p.id, t.Configs)
+	b.topics.byName.set(name, &t)
+	b.topics.byID.set(string(t.ID[:]), &t)
 }

@@ -44,6 +44,19 @@ func (v *vhost) follow(c catalog.Change) {
 	}
 }
 
+// replaceQueue: a replica of the queue comes to this node, or has left it. Who
+// holds the old object is led to the new one.
+func (v *vhost) replaceQueue(name string) {
+	old, ok := v.queues.get(name)
+	if !ok {
+		return
+	}
+	old.moveAway()
+	fresh := newQueue(v, old.spec, old.args)
+	v.queues.set(name, fresh)
+	old.next.Store(fresh)
+}
+
 func (v *vhost) followBinding(b *catalog.Binding, gone bool) {
 	x, ok := v.exchanges.get(b.Source)
 	if !ok {

@@ -170,7 +170,7 @@ func (c *Catalog) newPartition(t *Topic) record.LogID {
 	id := c.newLog()
 	n := t.Factor
 	if n == 0 {
-		n = c.DefaultFactor()
+		n = c.defaultFactor()
 	}
 	c.place(id, t.Factor, n)
 	return id

@@ -33,8 +33,8 @@ const (
 // Member reports whether the node holds, or may hold, replicas.
 func (n *Node) Member() bool { return n.State != Removed }
 
-// hosts reports whether replicas may be placed on the node.
-func (n *Node) hosts() bool { return n.State == Active || n.State == Draining }
+// Hosts reports whether replicas may be placed on the node.
+func (n *Node) Hosts() bool { return n.State == Active || n.State == Draining }
 
 // Nodes lists all nodes, removed ones included, in the order of their ids.
 func (c *Catalog) Nodes() []*Node {
@@ -240,7 +240,7 @@ func (c *Catalog) removeNode(r *RemoveNode) Result {
 		return Result{Err: errorf(NotFound, "node %d is not a member of this cluster", r.ID)}
 	case old.State == Removing || old.State == Removed:
 		return Result{Node: old}
-	case len(c.candidates()) == 0 || len(c.candidates()) == 1 && old.hosts():
+	case len(c.candidates()) == 0 || len(c.candidates()) == 1 && old.Hosts():
 		return Result{Err: errorf(InUse, "node %d is the only one that holds data: add another node first", r.ID)}
 	}
 	n := *old

@@ -52,14 +52,17 @@ const (
 	largeFactor    = 5
 )
 
-// DefaultFactor is the number of replicas of what does not ask for one.
-func (c *Catalog) DefaultFactor() int { return max(1, min(standardFactor, len(c.candidates()))) }
+// DefaultFactor is the number of replicas of what does not ask for one, with
+// that many nodes that can hold them.
+func DefaultFactor(nodes int) int { return max(1, min(standardFactor, nodes)) }
+
+func (c *Catalog) defaultFactor() int { return DefaultFactor(len(c.candidates())) }
 
 func (c *Catalog) coordinatorFactor() int {
 	if n := len(c.candidates()); n >= largeFactor {
 		return largeFactor
 	}
-	return c.DefaultFactor()
+	return c.defaultFactor()
 }
 
 // factor is the number of replicas that a placement with that Factor should have.
@@ -68,14 +71,14 @@ func (c *Catalog) factor(p *Placement) int {
 	case slices.Contains(c.coordinators, p.Log):
 		return c.coordinatorFactor()
 	case p.Factor == 0:
-		return c.DefaultFactor()
+		return c.defaultFactor()
 	}
 	return max(1, min(p.Factor, len(c.candidates())))
 }
 
 // candidates lists the nodes that replicas can be placed on.
 func (c *Catalog) candidates() []*Node {
-	return slices.DeleteFunc(c.Nodes(), func(n *Node) bool { return !n.hosts() })
+	return slices.DeleteFunc(c.Nodes(), func(n *Node) bool { return !n.Hosts() })
 }
 
 // checkFactor refuses a number of replicas for which there are not enough nodes.

@@ -166,7 +166,7 @@ func (v *VHost) declareQueue(c *Catalog, q *Queue, factor int) Result {
 	}
 	q.Log = c.newLog()
 	if q.Replicated() {
-		n := c.DefaultFactor()
+		n := c.defaultFactor()
 		if factor > 0 {
 			n = factor
 		}

@@ -3,6 +3,7 @@ package kafka
 import (
 	"encoding/binary"
 	"sync/atomic"
+	"time"
 
 	"waybill/internal/broker"
 	"waybill/internal/record"
@@ -16,6 +17,7 @@ const keyProduce = 0
 type produce struct {
 	r      *request
 	acks   int16
+	wait   time.Duration // for the copies to be made
 	topics []produceTopic
 	parts  []producePart // of all topics, in the order of the request
 	left   atomic.Int32  // parts without a result, and one for the request itself
@@ -68,7 +70,7 @@ func (p *produce) start(s *Server, t *produceTopic, first int) {
 			part.count = countOf(part.batch)
 			batch := part.batch
 			part.batch = nil // it is the broker's now
-			topic.Partitions[part.number].Append(batch, p, i)
+			topic.Partitions[part.number].Append(batch, p.wait, p, i)
 		}
 	}
 }
@@ -137,8 +139,10 @@ func (p *produce) done() {
 	p.r.reply(nil)
 }
 
-// decode reads the request's body. The timeout is not needed: a batch is
-// answered as soon as its fate is known, and it is never unknown for long.
+// minProduceWait is the least time that the replicas get to copy a batch.
+const minProduceWait = time.Second
+
+// decode reads the request's body.
 func (p *produce) decode(b []byte, version int16) error {
 	d := decoder{b: b}
 	flexible := version >= 9
@@ -146,7 +150,7 @@ func (p *produce) decode(b []byte, version int16) error {
 		d.nullableString(flexible) // the transactional id: there are no transactions yet
 	}
 	p.acks = d.int16()
-	d.int32() // timeout
+	p.wait = max(time.Duration(d.int32())*time.Millisecond, minProduceWait)
 	for n := d.array(flexible); n > 0 && !d.bad; n-- {
 		p.decodeTopic(&d, version, flexible)
 	}

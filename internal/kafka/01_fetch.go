@@ -159,7 +159,7 @@ func (f *fetchResponse) readPart(part *fetchPart, topic *broker.Topic, in *kmsg.
 		return
 	}
 	p := topic.Partitions[in.Partition]
-	if part.code = checkEpoch(in.CurrentLeaderEpoch, p.Epoch()); part.code != codeNone {
+	if part.code = checkLeader(p, in.CurrentLeaderEpoch); part.code != codeNone {
 		return
 	}
 	part.partition = p

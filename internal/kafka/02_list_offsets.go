@@ -28,7 +28,7 @@ func (s *Server) listOffsets(_ *request, in *kmsg.ListOffsetsRequest) kmsg.Respo
 			part.Partition = p.Partition
 			if partition := partitionOf(topic, p.Partition); partition == nil {
 				part.ErrorCode = codeUnknownTopicOrPartition
-			} else if part.ErrorCode = checkEpoch(p.CurrentLeaderEpoch, partition.Epoch()); part.ErrorCode == codeNone {
+			} else if part.ErrorCode = checkLeader(partition, p.CurrentLeaderEpoch); part.ErrorCode == codeNone {
 				part.ErrorCode = errorCode(offsetAt(&part, partition, p.Timestamp))
 			}
 			out.Partitions = append(out.Partitions, part)
@@ -46,11 +46,17 @@ func partitionOf(topic *broker.Topic, number int32) *broker.Partition {
 	return topic.Partitions[number]
 }
 
+// checkLeader says why a partition is not served from here to a client that
+// knows a leader epoch.
+func checkLeader(p *broker.Partition, epoch int32) int16 {
+	if err := p.Err(); err != nil {
+		return errorCode(err)
+	}
+	return checkEpoch(epoch, p.Epoch())
+}
+
 // offsetAt looks up one timestamp. An offset of -1 says that there is none.
 func offsetAt(out *kmsg.ListOffsetsResponseTopicPartition, p *broker.Partition, ms int64) error {
-	if err := p.Err(); err != nil {
-		return err
-	}
 	var off record.Offset
 	var at int64 = -1
 	var ok bool

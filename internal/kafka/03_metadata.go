@@ -22,11 +22,12 @@ const (
 
 func (s *Server) metadata(r *request, in *kmsg.MetadataRequest) kmsg.Response {
 	resp := in.ResponseKind().(*kmsg.MetadataResponse)
-	b := kmsg.NewMetadataResponseBroker()
-	b.NodeID = s.cfg.NodeID
-	b.Host, b.Port = s.advertised(r.conn)
-	resp.Brokers = []kmsg.MetadataResponseBroker{b}
-	resp.ClusterID, resp.ControllerID = &s.cfg.ClusterID, s.cfg.NodeID
+	for _, n := range s.nodes(r.conn) {
+		b := kmsg.NewMetadataResponseBroker()
+		b.NodeID, b.Host, b.Port = n.id, n.host, n.port
+		resp.Brokers = append(resp.Brokers, b)
+	}
+	resp.ClusterID, resp.ControllerID = &s.cfg.ClusterID, s.controller()
 	if in.IncludeClusterAuthorizedOperations {
 		resp.AuthorizedOperations = clusterOperations
 	}
@@ -89,14 +90,16 @@ func (s *Server) describeTopic(t *broker.Topic, in *kmsg.MetadataRequest) kmsg.M
 	if in.IncludeTopicAuthorizedOperations {
 		out.AuthorizedOperations = topicOperations
 	}
-	nodes := []int32{s.cfg.NodeID}
 	for n, p := range t.Partitions {
 		part := kmsg.NewMetadataResponseTopicPartition()
-		part.Partition, part.Leader, part.LeaderEpoch = int32(n), s.cfg.NodeID, p.Epoch()
-		part.Replicas, part.ISR = nodes, nodes
-		if p.Err() != nil {
-			part.ErrorCode, part.Leader = codeLeaderNotAvailable, -1
-			part.ISR, part.OfflineReplicas = nil, nodes
+		state := p.State()
+		part.Partition, part.Leader, part.LeaderEpoch = int32(n), s.kafkaID(state.Leader), state.Epoch
+		part.Replicas, part.ISR = s.kafkaIDs(state.Replicas), s.kafkaIDs(state.InSync)
+		if len(state.Offline) > 0 {
+			part.OfflineReplicas = s.kafkaIDs(state.Offline)
+		}
+		if state.Leader == 0 {
+			part.ErrorCode = codeLeaderNotAvailable
 		}
 		out.Partitions = append(out.Partitions, part)
 	}

@@ -11,25 +11,34 @@ const (
 
 func (s *Server) findCoordinator(r *request, req *kmsg.FindCoordinatorRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.FindCoordinatorResponse)
-	host, port := s.advertised(r.conn)
-	code, message := coordinatorError(req.CoordinatorType)
-	node := s.cfg.NodeID
-	if code != codeNone {
-		node, host, port = -1, "", -1
-	}
 	if r.version < 4 {
-		resp.ErrorCode, resp.ErrorMessage = code, message
-		resp.NodeID, resp.Host, resp.Port = node, host, port
+		c := s.coordinator(r, req.CoordinatorType, req.CoordinatorKey)
+		resp.ErrorCode, resp.ErrorMessage = c.ErrorCode, c.ErrorMessage
+		resp.NodeID, resp.Host, resp.Port = c.NodeID, c.Host, c.Port
 		return resp
 	}
 	for _, key := range req.CoordinatorKeys {
-		c := kmsg.NewFindCoordinatorResponseCoordinator()
-		c.Key = key
-		c.ErrorCode, c.ErrorMessage = code, message
-		c.NodeID, c.Host, c.Port = node, host, port
-		resp.Coordinators = append(resp.Coordinators, c)
+		resp.Coordinators = append(resp.Coordinators, s.coordinator(r, req.CoordinatorType, key))
 	}
 	return resp
+}
+
+// coordinator finds who coordinates one key.
+func (s *Server) coordinator(r *request, kind int8, key string) kmsg.FindCoordinatorResponseCoordinator {
+	c := kmsg.NewFindCoordinatorResponseCoordinator()
+	c.Key, c.NodeID, c.Port = key, -1, -1
+	if c.ErrorCode, c.ErrorMessage = coordinatorError(kind); c.ErrorCode != codeNone {
+		return c
+	}
+	id, ok := s.cfg.Broker.CoordinatorOf(key)
+	n, reachable := s.node(r.conn, id)
+	if !ok || !reachable {
+		words := "the coordinator is being elected"
+		c.ErrorCode, c.ErrorMessage = codeCoordinatorNotAvailable, &words
+		return c
+	}
+	c.NodeID, c.Host, c.Port = n.id, n.host, n.port
+	return c
 }
 
 // coordinatorError says why there is no coordinator of that type. The codes are

@@ -33,7 +33,7 @@ func (s *Server) createTopics(r *request, in *kmsg.CreateTopicsRequest) kmsg.Res
 			out.ErrorCode, out.ErrorMessage = errorCode(err), errorText(err)
 		} else {
 			out.TopicID = topic.ID
-			out.NumPartitions, out.ReplicationFactor = int32(len(topic.Partitions)), 1
+			out.NumPartitions, out.ReplicationFactor = int32(len(topic.Partitions)), int16(topic.ReplicationFactor())
 			out.Configs = s.createdConfigs(topic)
 		}
 		resp.Topics = append(resp.Topics, out)

@@ -13,7 +13,7 @@ func (s *Server) offsetForLeaderEpoch(_ *request, in *kmsg.OffsetForLeaderEpochR
 			part.Partition = p.Partition
 			if partition := partitionOf(topic, p.Partition); partition == nil {
 				part.ErrorCode = codeUnknownTopicOrPartition
-			} else if part.ErrorCode = checkEpoch(p.CurrentLeaderEpoch, partition.Epoch()); part.ErrorCode == codeNone {
+			} else if part.ErrorCode = checkLeader(partition, p.CurrentLeaderEpoch); part.ErrorCode == codeNone {
 				epoch, end := partition.EndOfEpoch(p.LeaderEpoch)
 				part.LeaderEpoch, part.EndOffset = epoch, int64(end)
 			}

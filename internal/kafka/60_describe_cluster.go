@@ -12,11 +12,12 @@ func (s *Server) describeCluster(r *request, in *kmsg.DescribeClusterRequest) km
 		resp.ErrorCode, resp.ErrorMessage = errorCode(err), errorText(err)
 		return resp
 	}
-	b := kmsg.NewDescribeClusterResponseBroker()
-	b.NodeID = s.cfg.NodeID
-	b.Host, b.Port = s.advertised(r.conn)
-	resp.Brokers = []kmsg.DescribeClusterResponseBroker{b}
-	resp.ClusterID, resp.ControllerID = s.cfg.ClusterID, s.cfg.NodeID
+	for _, n := range s.nodes(r.conn) {
+		b := kmsg.NewDescribeClusterResponseBroker()
+		b.NodeID, b.Host, b.Port = n.id, n.host, n.port
+		resp.Brokers = append(resp.Brokers, b)
+	}
+	resp.ClusterID, resp.ControllerID = s.cfg.ClusterID, s.controller()
 	if in.IncludeClusterAuthorizedOperations {
 		resp.ClusterAuthorizedOperations = clusterOperations
 	}

@@ -1,10 +1,5 @@
 package kafka
 
-import (
-	"net"
-	"strconv"
-)
-
 // advertised is where the client of c shall connect to: what the operator
 // says, else the address at which it has reached this node.
 func (s *Server) advertised(c *conn) (host string, port int32) {
@@ -12,15 +7,15 @@ func (s *Server) advertised(c *conn) (host string, port int32) {
 	if host != "" && port != 0 {
 		return host, port
 	}
-	h, p, err := net.SplitHostPort(c.nc.LocalAddr().String())
-	if err != nil {
+	h, p, ok := splitAddress(c.nc.LocalAddr().String())
+	if !ok {
 		return host, port // not an IP address: a test's pipe
 	}
 	if host == "" {
 		host = h
 	}
-	if n, err := strconv.ParseInt(p, 10, 32); err == nil && port == 0 {
-		port = int32(n)
+	if port == 0 {
+		port = p
 	}
 	return host, port
 }

@@ -46,7 +46,7 @@ func (c results) Appended(_ int, r broker.AppendResult) { c <- r }
 func appendTo(t testing.TB, p *broker.Partition, b record.Batch) {
 	t.Helper()
 	c := make(results, 1)
-	p.Append(bytes.Clone(b), c, 0)
+	p.Append(bytes.Clone(b), time.Minute, c, 0)
 	if r := <-c; r.Err != nil {
 		t.Fatal(r.Err)
 	}

@@ -1,0 +1,281 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"waybill/internal/catalog"
+	"waybill/internal/record"
+)
+
+// The verbs of membership. Each returns when the catalog has decided; moving
+// replicas and leaders goes on after that. They may be called on any node, and
+// repeated.
+
+// AddNode admits a node with a new data directory to the cluster, and returns
+// who it is: its replica id is for that data directory alone.
+func (b *Broker) AddNode(ctx context.Context, id uint64, store, addr string) (Node, error) {
+	r, err := b.change(ctx, &catalog.Command{AddNode: &catalog.AddNode{ID: id, Store: store, Addr: addr}})
+	if err != nil {
+		return Node{}, err
+	}
+	return *r.Node, nil
+}
+
+// RemoveNode takes a node out for good: its leaders and replicas move to
+// other nodes first. The node must run until Nodes does not list it any more, unless it is
+// lost; then what it had a copy of is copied from the other replicas.
+func (b *Broker) RemoveNode(ctx context.Context, id uint64) error {
+	_, err := b.change(ctx, &catalog.Command{RemoveNode: &catalog.RemoveNode{ID: id}})
+	return err
+}
+
+// ReplaceNode gives up the data directory of a node, because it is lost. The
+// node gets a new replica id everywhere, and comes back with an empty data directory.
+func (b *Broker) ReplaceNode(ctx context.Context, id uint64) error {
+	n := b.members.load().byID[id]
+	if n == nil || !n.Member() {
+		return b.noNode(id)
+	}
+	if id == b.cfg.Node {
+		return errorf(PreconditionFailed, "node %d answers this itself, so its data directory is not lost", id)
+	}
+	if n.State == catalog.Joining && n.Store == "" {
+		return nil // done before, and it has not come back yet
+	}
+	_, err := b.change(ctx, &catalog.Command{ReplaceNode: &catalog.ReplaceNode{ID: id, Replica: n.Replica}})
+	return err
+}
+
+// DrainNode moves all leaders off a node and keeps new ones away; undo lets
+// them come back.
+func (b *Broker) DrainNode(ctx context.Context, id uint64, undo bool) error {
+	_, err := b.change(ctx, &catalog.Command{DrainNode: &catalog.DrainNode{ID: id, End: undo}})
+	return err
+}
+
+// Rebalance spreads replicas and leaders evenly over the nodes, and gives what was made
+// when there were fewer nodes the replicas that it would get now.
+func (b *Broker) Rebalance(ctx context.Context) error {
+	_, err := b.change(ctx, &catalog.Command{Rebalance: &catalog.Rebalance{}})
+	return err
+}
+
+func (b *Broker) noNode(id uint64) *Error {
+	return errorf(NotFound, "node %d is not a member of this cluster", id)
+}
+
+// transfer is the request of service "transfer".
+type transfer struct {
+	Log record.LogID `json:"log"`
+	To  uint64       `json:"to"` // node; 0: any
+}
+
+// Transfer asks the leader of a log to hand over to the replica on another node,
+// or to any other one when to is 0. It returns when another one leads.
+func (b *Broker) Transfer(ctx context.Context, log record.LogID, to uint64) error {
+	if b.places.get(log) == nil {
+		return errorf(NotFound, "there is no replicated log %d", log)
+	}
+	leader, term, ok := b.LeaderOf(log)
+	if !ok {
+		return errorf(Unavailable, "log %d has no leader at the moment, try again", log)
+	}
+	if leader == to {
+		return nil
+	}
+	if err := b.askTransfer(ctx, leader, transfer{log, to}); err != nil {
+		return err
+	}
+	for {
+		changed := b.leaders.change()
+		if _, now, ok := b.LeaderOf(log); ok && now > term {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return unavailable(fmt.Sprintf("transfer the leadership of log %d", log), ctx.Err())
+		}
+	}
+}
+
+func (b *Broker) askTransfer(ctx context.Context, leader uint64, t transfer) error {
+	if leader == b.cfg.Node {
+		return b.transfer(t)
+	}
+	request, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	if _, err := b.cfg.Cluster.Call(ctx, leader, "transfer", request); err != nil {
+		return errorf(Unavailable, "node %d, which leads log %d: %v", leader, t.Log, err)
+	}
+	return nil
+}
+
+func (b *Broker) serveTransfer(_ context.Context, _ uint64, request []byte) ([]byte, error) {
+	var t transfer
+	if err := json.Unmarshal(request, &t); err != nil {
+		return nil, fmt.Errorf("broker: not a transfer: %w", err)
+	}
+	return nil, b.transfer(t)
+}
+
+// transfer hands over a group that is led here.
+func (b *Broker) transfer(t transfer) error {
+	p, g := b.places.get(t.Log), b.groupOf(t.Log)
+	if p == nil || g == nil || !g.Leads() {
+		return errorf(Unavailable, "log %d is not led by node %d any more, try again", t.Log, b.cfg.Node)
+	}
+	to := b.successor(p, g)
+	if t.To != 0 {
+		n := b.members.load().byID[t.To]
+		if n == nil {
+			return b.noNode(t.To)
+		}
+		if to = n.Replica; !slices.Contains(p.Replicas, to) {
+			return errorf(PreconditionFailed, "node %d has no replica of log %d", t.To, t.Log)
+		}
+		if !slices.Contains(g.InSync(), to) {
+			return errorf(PreconditionFailed, "the replica of log %d on node %d is not up to date; wait until it has caught up", t.Log, t.To)
+		}
+	}
+	if to == 0 {
+		return errorf(PreconditionFailed, "no other replica of log %d is up to date", t.Log)
+	}
+	g.Transfer(to)
+	return nil
+}
+
+// handOverPause is the time between looks at what is still led here.
+const handOverPause = 20 * time.Millisecond
+
+// HandOver moves everything that is led here to other nodes, as far as there
+// are replicas that are up to date, and returns when that is done or ctx
+// ends: who stops after it leaves nothing without a leader.
+func (b *Broker) HandOver(ctx context.Context) error {
+	if b.cfg.Cluster == nil {
+		return nil
+	}
+	for {
+		left := 0
+		for _, log := range b.leaders.led(b.cfg.Replica) {
+			p, g := b.places.get(log), b.groupOf(log)
+			if p == nil || g == nil || !g.Leads() {
+				continue
+			}
+			if to := b.successor(p, g); to != 0 {
+				g.Transfer(to)
+				left++
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(handOverPause):
+		case <-ctx.Done():
+			return fmt.Errorf("broker: %d raft groups are still led here: %w", left, ctx.Err())
+		}
+	}
+}
+
+// Log is one replicated log, as this node knows it.
+type Log struct {
+	ID       record.LogID
+	What     string   // "queue 'orders' in vhost '/'", "partition 3 of topic 'clicks'", …
+	Leader   uint64   // node; 0: none that is known
+	Term     uint64   // of the leader
+	Replicas []uint64 // the nodes that should have it, the preferred leader first
+	InSync   []uint64 // those of them that are up to date; nil: this node does not lead it and cannot tell
+}
+
+// Logs lists all replicated logs.
+func (b *Broker) Logs() []Log {
+	var logs []Log
+	add := func(id record.LogID, what string) {
+		p := b.places.get(id)
+		if p == nil {
+			return
+		}
+		l := Log{ID: id, What: what, Replicas: b.nodesOf(p.Replicas)}
+		l.Leader, l.Term, _ = b.LeaderOf(id)
+		if g := b.groupOf(id); g != nil && g.Leads() {
+			l.InSync = b.nodesOf(g.InSync())
+		}
+		logs = append(logs, l)
+	}
+	add(catalog.LogID, "the catalog")
+	for i, c := range b.coordinatorList() {
+		add(c.id, fmt.Sprintf("coordinator %d of consumer groups", i))
+	}
+	for _, v := range b.vhosts.values() {
+		for _, q := range v.queues.values() {
+			add(q.spec.Log, q.String())
+		}
+	}
+	for _, t := range b.Topics() {
+		for _, p := range t.Partitions {
+			add(p.id, p.String())
+		}
+	}
+	return logs
+}
+
+// seen is the request of service "seen".
+type seen struct {
+	Index record.Index   `json:"index"` // that the catalog must have reached
+	Logs  []record.LogID `json:"logs"`  // that must have a leader
+}
+
+// everywhereTimeout is how long the others may take to see what is new.
+const everywhereTimeout = 2 * time.Second
+
+// everywhere waits until the nodes that can be reached know what the catalog of this one
+// does, and who leads the logs. It is a courtesy to clients that go to another
+// node next; who is too slow is not waited for.
+func (b *Broker) everywhere(ctx context.Context, logs []record.LogID) {
+	if b.cfg.Cluster == nil {
+		return
+	}
+	request, err := json.Marshal(seen{b.directory.reached.now(), logs})
+	if err != nil {
+		panic("broker: " + err.Error()) // numbers can be encoded
+	}
+	ctx, cancel := context.WithTimeout(ctx, everywhereTimeout)
+	defer cancel()
+	done := make(chan struct{})
+	n := 0
+	for _, node := range b.members.load().nodes {
+		if node.ID == b.cfg.Node || node.Run == "" || !node.Member() || b.isDown(node.ID) {
+			continue
+		}
+		n++
+		go func() {
+			_, _ = b.cfg.Cluster.Call(ctx, node.ID, "seen", request) // it hears of it later, then
+			done <- struct{}{}
+		}()
+	}
+	for range n {
+		<-done
+	}
+}
+
+func (b *Broker) serveSeen(ctx context.Context, _ uint64, request []byte) ([]byte, error) {
+	var s seen
+	if err := json.Unmarshal(request, &s); err != nil {
+		return nil, fmt.Errorf("broker: not a question: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, everywhereTimeout)
+	defer cancel()
+	err := b.directory.reached.wait(ctx, s.Index)
+	for _, log := range s.Logs {
+		err = errors.Join(err, b.leaders.wait(ctx, log))
+	}
+	return nil, err
+}

@@ -1,0 +1,150 @@
+package broker
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"waybill/internal/catalog"
+	"waybill/internal/record"
+	"waybill/internal/replica"
+)
+
+// reconciler brings the raft groups to where the catalog wants them. On the
+// node that leads a group it makes the wanted replicas its members; when one that was
+// left is no member any more it says so to the catalog (ReplicaGone), and not before
+// that does the node that was left delete its copy. On a node that shall
+// lead nothing it hands over what it leads.
+type reconciler struct {
+	b    *Broker
+	wake chan struct{} // one token when there is something to look at
+
+	mu     sync.Mutex // guards the rest
+	logs   map[record.LogID]struct{}
+	all    bool // look at everything
+	handed bool // hand leadership back to the preferred replicas, once
+}
+
+const (
+	// reconcileEvery is the time after which everything is looked at, in case
+	// that a step got lost.
+	reconcileEvery = 2 * time.Second
+	goneTimeout    = 10 * time.Second
+)
+
+func newReconciler(b *Broker) *reconciler {
+	return &reconciler{b: b, wake: make(chan struct{}, 1), logs: map[record.LogID]struct{}{}}
+}
+
+// look asks to look at a log. It does not block.
+func (r *reconciler) look(log record.LogID) {
+	r.mu.Lock()
+	r.logs[log] = struct{}{}
+	r.mu.Unlock()
+	signal(r.wake)
+}
+
+// prefer hands leadership to the preferred replicas where they can take it.
+func (r *reconciler) prefer() {
+	r.mu.Lock()
+	r.handed, r.all = true, true
+	r.mu.Unlock()
+	signal(r.wake)
+}
+
+func (r *reconciler) run(ctx context.Context) {
+	tick := time.NewTicker(reconcileEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.wake:
+		case <-tick.C:
+			r.mu.Lock()
+			r.all = true
+			r.mu.Unlock()
+		case <-ctx.Done():
+			return
+		}
+		r.round(ctx)
+	}
+}
+
+// round looks at what there is to look at.
+func (r *reconciler) round(ctx context.Context) {
+	r.mu.Lock()
+	logs, all, prefer := r.logs, r.all, r.handed
+	r.logs, r.all, r.handed = map[record.LogID]struct{}{}, false, false
+	r.mu.Unlock()
+	if all {
+		for _, p := range r.b.places.all() {
+			logs[p.Log] = struct{}{}
+		}
+	}
+	for log := range logs {
+		if ctx.Err() != nil {
+			return
+		}
+		p, g := r.b.places.get(log), r.b.groupOf(log)
+		if p == nil || g == nil {
+			continue
+		}
+		g.Reconfigure(p.Replicas)
+		if g.Leads() {
+			r.gone(ctx, p, g)
+			r.hand(p, g, prefer)
+		}
+	}
+}
+
+// gone tells the catalog about replicas that are no members any more.
+func (r *reconciler) gone(ctx context.Context, p *catalog.Placement, g *replica.Group) {
+	if len(p.Leaving) == 0 {
+		return
+	}
+	voters, learners := g.Members()
+	if len(voters) == 0 {
+		return
+	}
+	for _, id := range p.Leaving {
+		if slices.Contains(voters, id) || slices.Contains(learners, id) {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, goneTimeout)
+		_, err := r.b.change(ctx, &catalog.Command{ReplicaGone: &catalog.ReplicaGone{Log: p.Log, Replica: id}})
+		cancel()
+		if err != nil {
+			r.b.log.Warn("a replica that was moved is not given up yet", "log", p.Log, "replica", id, "error", err)
+		}
+	}
+}
+
+// hand hands a group over that this node shall not lead.
+func (r *reconciler) hand(p *catalog.Placement, g *replica.Group, prefer bool) {
+	m := r.b.members.load()
+	me := m.byReplica[r.b.cfg.Replica]
+	if first := p.Replicas[0]; prefer && first != r.b.cfg.Replica && slices.Contains(g.InSync(), first) {
+		if n := m.byReplica[first]; n != nil && n.State == catalog.Active {
+			g.Transfer(first)
+			return
+		}
+	}
+	if me == nil || me.State == catalog.Active {
+		return
+	}
+	if to := r.b.successor(p, g); to != 0 {
+		g.Transfer(to)
+	}
+}
+
+// successor is the replica that should lead a group in place of this one: the
+// first one that is in sync and on a node that may lead; 0 when there is none.
+func (b *Broker) successor(p *catalog.Placement, g *replica.Group) uint64 {
+	m, inSync := b.members.load(), g.InSync()
+	for _, id := range p.Replicas {
+		if n := m.byReplica[id]; id != b.cfg.Replica && n != nil && n.State == catalog.Active && slices.Contains(inSync, id) {
+			return id
+		}
+	}
+	return 0
+}
