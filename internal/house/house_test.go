@@ -24,7 +24,7 @@ const module = "waybill"
 var mayImport = map[string][]string{
 	"cmd/waybill": {"internal/cli"},
 
-	"internal/cli":    {"internal/server", "internal/bench", "internal/admin", "internal/auth", "internal/storage", "internal/vfs"},
+	"internal/cli":    {"internal/server", "internal/transport", "internal/bench", "internal/admin", "internal/auth", "internal/storage", "internal/vfs"},
 	"internal/server": {"internal/admin", "internal/amqp", "internal/auth", "internal/broker", "internal/kafka", "internal/record", "internal/replica", "internal/storage", "internal/transport", "internal/vfs"},
 	"internal/admin":  {"internal/auth", "internal/broker"},
 	"internal/amqp":   {"internal/amqp/spec", "internal/auth", "internal/broker", "internal/record"},
