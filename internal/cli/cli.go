@@ -75,7 +75,7 @@ one replicated log. An acknowledgement means that the message is on the disk.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(usageError)
-	root.AddCommand(newServe(), newDev(), newVersion(), newHashPassword(), newBench(), newCluster(), newDebug())
+	root.AddCommand(newServe(), newDev(), newVersion(), newHashPassword(), newBench(), newCluster(), newCerts(), newDebug())
 	return root
 }
 

@@ -43,6 +43,8 @@ func TestExitCodes(t *testing.T) {
 		{"serve --amqp nowhere", exitUsage, "", "is not an address"},
 		{"serve --config " + bad, exitUsage, "", bad + `:2: unknown key "kafka.num.partition"`},
 		{"serve --data-dir /dev/null/x", exitFailure, "", "/dev/null"},
+		{"certs --nodes one", exitUsage, "", "not the number of a node"},
+		{"certs", exitUsage, "", "for which nodes?"},
 		{"debug wal", exitUsage, "", "debug wal --help"},
 		{"debug wal /none/1.wal", exitFailure, "", "/none"},
 	} {
@@ -53,6 +55,22 @@ func TestExitCodes(t *testing.T) {
 		if c.code == exitOK && stderr != "" || c.code != exitOK && stdout != "" {
 			t.Errorf("waybill %s: the wrong stream\nstdout: %s\nstderr: %s", c.args, stdout, stderr)
 		}
+	}
+}
+
+func TestCerts(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "certs")
+	code, stdout, stderr := run(t, "", "certs", "--dir", dir, "--nodes", "1,2", "--hosts", "localhost,127.0.0.1")
+	if code != exitOK || stderr != "" || strings.Count(stdout, "\n") != 6 {
+		t.Fatalf("code %d\n%s%s", code, stdout, stderr)
+	}
+	for _, name := range strings.Fields(stdout) {
+		if _, err := os.Stat(name); err != nil {
+			t.Error(err)
+		}
+	}
+	if code, _, stderr := run(t, "", "certs", "--dir", dir, "--nodes", "2,3"); code != exitFailure || !strings.Contains(stderr, "not overwritten") {
+		t.Errorf("code %d\n%s", code, stderr)
 	}
 }
 
