@@ -63,9 +63,11 @@ const (
 	kindDelete                          // nothing
 	kindDamage                          // text: what of the log is lost
 	kindDamageAll                       // text: any log may have lost something (log id 0)
+	kindInstall                         // a stage took the log's place: see installation
+	kinds
 )
 
-var kindNames = [...]string{"?", "entries", "hard-state", "snapshot", "delete", "damage", "damage-all"}
+var kindNames = [...]string{"?", "entries", "hard-state", "snapshot", "delete", "damage", "damage-all", "install"}
 
 func (k recordKind) String() string {
 	if int(k) < len(kindNames) {
@@ -140,6 +142,12 @@ func (b *batchWriter) hardState(log record.LogID, h hardState) {
 func (b *batchWriter) snapshot(log record.LogID, c *Checkpoint) {
 	start := b.begin(kindSnapshot, log)
 	b.buf = appendCheckpoint(b.buf, c)
+	b.finishSealed(start)
+}
+
+func (b *batchWriter) install(log record.LogID, number uint64, cut record.Index, c *Checkpoint, chunks []*chunk) {
+	start := b.begin(kindInstall, log)
+	b.buf = appendInstallation(b.buf, number, cut, c, chunks)
 	b.finishSealed(start)
 }
 
@@ -220,7 +228,7 @@ func nextRecord(b []byte) (r walRecord, rest []byte, err error) {
 	r = walRecord{kind: recordKind(b[4]), log: record.LogID(le.Uint64(b[5:])), ok: true}
 	r.body, rest = b[recordHeader:recordHeader+n], b[recordHeader+n:]
 	switch {
-	case r.kind == 0 || r.kind > kindDamageAll:
+	case r.kind == 0 || r.kind >= kinds:
 		return r, nil, fmt.Errorf("%w: kind %d", errRecord, r.kind)
 	case r.kind != kindEntries:
 		if len(r.body) < 4 {

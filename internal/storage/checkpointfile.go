@@ -32,6 +32,8 @@ import (
 //	           uint64 applied, uint64 term of that entry
 //	           flagCheckpoint: as in a snapshot record of the WAL
 //	           flagDamage:     bytes
+//	           flagInstall:    uint64 number of an installation that this holds; what the WAL
+//	                           says of the log before it does not count
 //	           uvarint number of term runs, then of each: uint64 first index, uint64 term
 //	           uvarint number of chunks, then of each:
 //	             uint64 segment, uint64 position, uint64 length of the frames,
@@ -39,7 +41,7 @@ import (
 //	             uint64 base offset, uint64 end offset, uint64 live bytes, uint8 1: cut
 const (
 	checkpointMagic   = 0x504b4357 // "WCKP"
-	checkpointVersion = 1
+	checkpointVersion = 2          // 1 had no flagInstall
 	checkpointHeader  = 16
 	checkpointSuffix  = ".ckpt"
 )
@@ -48,6 +50,8 @@ const (
 	flagHard = 1 << iota
 	flagCheckpoint
 	flagDamage
+	flagInstall
+	flagsEnd // all that this version knows are below
 )
 
 // image is what a checkpoint file says.
@@ -75,6 +79,7 @@ type logImage struct {
 	appliedTerm uint64
 	checkpoint  *Checkpoint
 	damage      string
+	awaits      uint64 // an installation in a WAL file that will be replayed; 0: none
 	terms       []termRun
 	chunks      []chunkImage
 }
@@ -92,14 +97,7 @@ func (m *image) encode() []byte {
 	b = le.AppendUint64(b, m.synced)
 	b = le.AppendUint64(b, m.nextSegment)
 	b = appendBytes(b, m.damage)
-	b = binary.AppendUvarint(b, uint64(len(m.segments)))
-	for i := range m.segments {
-		s := &m.segments[i]
-		b = le.AppendUint64(b, s.number)
-		b = le.AppendUint64(b, uint64(s.size))
-		b = appendBool(b, s.shared)
-		b = le.AppendUint64(b, uint64(s.owner))
-	}
+	b = appendSegmentImages(b, m.segments)
 	b = binary.AppendUvarint(b, uint64(len(m.logs)))
 	for i := range m.logs {
 		b = m.logs[i].append(b)
@@ -121,6 +119,9 @@ func (l *logImage) append(b []byte) []byte {
 	if l.damage != "" {
 		flags |= flagDamage
 	}
+	if l.awaits != 0 {
+		flags |= flagInstall
+	}
 	b = append(le.AppendUint64(b, uint64(l.id)), flags)
 	if l.hard != nil {
 		b = le.AppendUint64(b, l.hard.term)
@@ -135,14 +136,33 @@ func (l *logImage) append(b []byte) []byte {
 	if l.damage != "" {
 		b = appendBytes(b, l.damage)
 	}
+	if l.awaits != 0 {
+		b = le.AppendUint64(b, l.awaits)
+	}
 	b = binary.AppendUvarint(b, uint64(len(l.terms)))
 	for _, t := range l.terms {
 		b = le.AppendUint64(b, uint64(t.first))
 		b = le.AppendUint64(b, t.term)
 	}
-	b = binary.AppendUvarint(b, uint64(len(l.chunks)))
-	for i := range l.chunks {
-		b = l.chunks[i].append(b)
+	return appendChunkImages(b, l.chunks)
+}
+
+func appendSegmentImages(b []byte, segs []segmentImage) []byte {
+	b = binary.AppendUvarint(b, uint64(len(segs)))
+	for i := range segs {
+		s := &segs[i]
+		b = le.AppendUint64(b, s.number)
+		b = le.AppendUint64(b, uint64(s.size))
+		b = appendBool(b, s.shared)
+		b = le.AppendUint64(b, uint64(s.owner))
+	}
+	return b
+}
+
+func appendChunkImages(b []byte, chunks []chunkImage) []byte {
+	b = binary.AppendUvarint(b, uint64(len(chunks)))
+	for i := range chunks {
+		b = chunks[i].append(b)
 	}
 	return b
 }
@@ -178,7 +198,7 @@ func decodeImage(b []byte) (*image, error) {
 	switch {
 	case k < checkpointHeader || le.Uint32(b) != checkpointMagic:
 		return nil, fmt.Errorf("%w: not a checkpoint", errRecord)
-	case le.Uint32(b[4:]) != checkpointVersion:
+	case le.Uint32(b[4:])-1 >= checkpointVersion:
 		return nil, fmt.Errorf("%w: format version %d, this program knows %d", errRecord, le.Uint32(b[4:]), checkpointVersion)
 	case le.Uint64(b[8:]) != uint64(k-checkpointHeader):
 		return nil, fmt.Errorf("%w: %d bytes, the header says %d", errRecord, k-checkpointHeader, le.Uint64(b[8:]))
@@ -187,14 +207,12 @@ func decodeImage(b []byte) (*image, error) {
 	}
 	d := &decoder{b: b[checkpointHeader:k]}
 	m := &image{replayFrom: d.u64(), seq: d.u64(), synced: d.u64(), nextSegment: d.u64(), damage: string(d.bytes())}
-	sizes := make(map[uint64]int64)
-	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
-		s := segmentImage{number: d.u64(), size: int64(d.u64()), shared: d.u8() == 1, owner: record.LogID(d.u64())}
-		if s.number >= m.nextSegment || s.size < 0 {
+	var sizes map[uint64]int64
+	m.segments, sizes = d.segmentImages()
+	for i := range m.segments {
+		if m.segments[i].number >= m.nextSegment {
 			d.fail()
 		}
-		sizes[s.number] = s.size
-		m.segments = append(m.segments, s)
 	}
 	var last record.LogID
 	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
@@ -213,16 +231,22 @@ func decodeImage(b []byte) (*image, error) {
 
 func (d *decoder) logImage(sizes map[uint64]int64) (l logImage) {
 	l.id = record.LogID(d.u64())
-	flags := d.u8()
-	if flags&flagHard != 0 {
+	has := d.u8()
+	if has >= flagsEnd {
+		d.fail()
+	}
+	if has&flagHard != 0 {
 		l.hard = &hardState{d.u64(), d.u64(), d.u64()}
 	}
 	l.applied, l.appliedTerm = record.Index(d.u64()), d.u64()
-	if flags&flagCheckpoint != 0 && d.err == nil {
+	if has&flagCheckpoint != 0 && d.err == nil {
 		l.checkpoint, d.b, d.err = parseCheckpoint(d.b)
 	}
-	if flags&flagDamage != 0 {
+	if has&flagDamage != 0 {
 		l.damage = string(d.bytes())
+	}
+	if has&flagInstall != 0 {
+		l.awaits = d.u64()
 	}
 	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
 		t := termRun{record.Index(d.u64()), d.u64()}
@@ -231,18 +255,37 @@ func (d *decoder) logImage(sizes map[uint64]int64) (l logImage) {
 		}
 		l.terms = append(l.terms, t)
 	}
+	l.chunks = d.chunkImages(sizes)
+	return l
+}
+
+func (d *decoder) segmentImages() (segs []segmentImage, sizes map[uint64]int64) {
+	sizes = make(map[uint64]int64)
+	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
+		s := segmentImage{number: d.u64(), size: int64(d.u64()), shared: d.u8() == 1, owner: record.LogID(d.u64())}
+		if s.size < 0 {
+			d.fail()
+		}
+		sizes[s.number] = s.size
+		segs = append(segs, s)
+	}
+	return segs, sizes
+}
+
+// chunkImages reads the chunks of a log, which lie in segments of these sizes.
+func (d *decoder) chunkImages(sizes map[uint64]int64) (chunks []chunkImage) {
 	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
 		c := d.chunkImage()
 		size, ok := sizes[c.segment]
 		if !ok || c.pos < 0 || c.data < 0 || c.live < 0 || c.data > size || c.pos > size-c.size() || c.first > c.last || c.base > c.end {
 			d.fail()
 		}
-		if k := len(l.chunks); k > 0 && l.chunks[k-1].last >= c.first {
+		if k := len(chunks); k > 0 && chunks[k-1].last >= c.first {
 			d.fail()
 		}
-		l.chunks = append(l.chunks, c)
+		chunks = append(chunks, c)
 	}
-	return l
+	return chunks
 }
 
 func (d *decoder) chunkImage() (c chunkImage) {

@@ -157,10 +157,15 @@ func setReach(chunks []*chunk) {
 	}
 }
 
+// chunksBelow is the number of chunks that begin below index i.
+func chunksBelow(chunks []*chunk, i record.Index) int {
+	return sort.Search(len(chunks), func(n int) bool { return chunks[n].first >= i })
+}
+
 // cutChunks drops the entries from index i on. The slice is a new one when it
 // changes: readers hold the old one.
 func cutChunks(chunks []*chunk, i record.Index) []*chunk {
-	n := sort.Search(len(chunks), func(n int) bool { return chunks[n].first >= i })
+	n := chunksBelow(chunks, i)
 	chunks = chunks[:n:n]
 	if n > 0 && chunks[n-1].last >= i {
 		chunks[n-1].last, chunks[n-1].cut = i-1, true

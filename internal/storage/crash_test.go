@@ -31,6 +31,7 @@ type model struct {
 type modelState struct {
 	entries []*raftpb.Entry // from index 2 on
 	hard    hardState
+	floor   uint64 // the machine's state is at this index or above, because it was installed
 	deleted bool
 }
 
@@ -79,10 +80,13 @@ type world struct {
 	logs   map[record.LogID]*model
 	ids    []record.LogID
 	nextID record.LogID
+	stages map[record.LogID]*staging
 
 	mu     sync.Mutex
 	points int
 	checks int
+
+	installs, aborts int
 }
 
 const deadBelow = 5 // of ten offsets are dead once applied
@@ -154,6 +158,9 @@ func (w *world) step() {
 		w.delete(id, m)
 		return
 	}
+	if w.stage(id, m) {
+		return
+	}
 	a := &Append{Log: w.store.Log(id), Sync: true, Done: m}
 	term := max(s.hard.term, 1) + uint64(w.rng.IntN(20)/19)
 	first := s.last() + 1
@@ -176,6 +183,9 @@ func (w *world) step() {
 		a.Entries = append(a.Entries, e)
 	}
 	commit := max(s.hard.commit, s.last()-min(s.last()-1, w.rng.Uint64N(4)))
+	if w.stages[id] != nil {
+		commit = s.hard.commit // a leader that sends a snapshot sends nothing else
+	}
 	s.hard = hardState{term, id2vote(id), commit}
 	a.HardState = hard(s.hard.term, s.hard.vote, s.hard.commit)
 	m.ask(s)
@@ -255,6 +265,10 @@ func (w *world) check(fs *vfs.Mem, may map[record.LogID][]modelState) error {
 				return fmt.Errorf("log %d, round %d: %w", id, round, err)
 			}
 		}
+		if err := allListed(s); err != nil {
+			s.Close()
+			return fmt.Errorf("round %d: %w", round, err)
+		}
 		for _, id := range s.Logs() {
 			if may[id] == nil {
 				s.Close()
@@ -268,6 +282,24 @@ func (w *world) check(fs *vfs.Mem, may map[record.LogID][]modelState) error {
 			continue
 		}
 		s.Close()
+	}
+	return nil
+}
+
+// allListed checks that no segment is left over.
+func allListed(s *Store) error {
+	names, err := s.fs.List("data/seg")
+	if err != nil {
+		return err
+	}
+	listed := make(map[string]bool)
+	for _, l := range s.logs {
+		for _, c := range l.chunks {
+			listed[fileName(c.seg.number, segSuffix)] = true
+		}
+	}
+	if len(listed) != len(names) {
+		return fmt.Errorf("segments %v, in use are %v", names, listed)
 	}
 	return nil
 }
@@ -303,6 +335,9 @@ func (l *Log) is(s modelState) error {
 		return fmt.Errorf("machine %q at %d", c.State, c.Applied)
 	}
 	first := l.FirstIndex()
+	if uint64(first) <= s.floor {
+		return fmt.Errorf("it begins at %d, a stage ended at %d", first, s.floor)
+	}
 	for i := first; i <= l.LastIndex(); {
 		ents, err := l.Entries(i, l.LastIndex()+1, 2000, true)
 		if err != nil {
@@ -393,7 +428,7 @@ func crashRun(t *testing.T, seed uint64, steps int) {
 		if err != nil {
 			t.Fatalf("seed %d: open %d: %v", seed, restart, err)
 		}
-		w.store = s
+		w.store, w.stages = s, make(map[record.LogID]*staging)
 		w.afterRestart()
 		s.Start()
 		for range steps {
@@ -405,6 +440,20 @@ func crashRun(t *testing.T, seed uint64, steps int) {
 				break
 			}
 		}
+		w.settle()
+		for _, id := range w.ids {
+			if now := w.model(id).newest(); !now.deleted {
+				l := s.Log(id)
+				first := l.FirstIndex()
+				err := l.is(now)
+				for ; err != nil && first != l.FirstIndex(); err = l.is(now) {
+					first = l.FirstIndex() // a checkpoint came between
+				}
+				if err != nil {
+					t.Errorf("seed %d, log %d: %v", seed, id, err)
+				}
+			}
+		}
 		if err := s.Close(); err != nil {
 			t.Fatalf("seed %d: close: %v", seed, err)
 		}
@@ -412,7 +461,7 @@ func crashRun(t *testing.T, seed uint64, steps int) {
 			return
 		}
 	}
-	t.Logf("seed %d: %d sync points, %d crashes checked", seed, w.points, w.checks)
+	t.Logf("seed %d: %d sync points, %d crashes checked, %d stages installed, %d aborted", seed, w.points, w.checks, w.installs, w.aborts)
 }
 
 // afterRestart drops the deleted logs from the model.

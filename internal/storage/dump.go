@@ -173,10 +173,29 @@ func (d *dumper) record(r *walRecord) {
 		if c, _, err := parseCheckpoint(r.body); err == nil {
 			d.printf(": %s", describe(c))
 		}
+	case kindInstall:
+		d.installation(r.body)
+		return
 	case kindDamage, kindDamageAll:
 		d.printf(": %s", r.body)
 	}
 	d.printf("\n")
+}
+
+func (d *dumper) installation(body []byte) {
+	in, c, segs, chunks, err := parseInstallation(body)
+	switch {
+	case err != nil:
+		d.printf(": BAD: %v\n", err)
+	case in.cut == noCut:
+		d.printf(": number %d, in a checkpoint\n", in.number)
+	default:
+		d.printf(": number %d, from index %d on; %s\n", in.number, in.cut, describe(c))
+	}
+	for _, s := range segs {
+		d.printf("    segment %d: %d bytes of log %d\n", s.number, s.size, s.owner)
+	}
+	d.chunks("  ", chunks)
 }
 
 func describe(c *Checkpoint) string {
@@ -234,12 +253,19 @@ func (d *dumper) log(l *logImage) {
 	if l.damage != "" {
 		d.printf("  DAMAGED: %s\n", l.damage)
 	}
+	if l.awaits != 0 {
+		d.printf("  holds installation %d\n", l.awaits)
+	}
 	for _, t := range l.terms {
 		d.printf("  from index %d: term %d\n", t.first, t.term)
 	}
-	for i := range l.chunks {
-		c := &l.chunks[i]
-		d.printf("  segment %d at %d, %d bytes (%d live): %d entries, index [%d, %d], offsets [%d, %d)\n",
+	d.chunks("", l.chunks)
+}
+
+func (d *dumper) chunks(indent string, chunks []chunkImage) {
+	for i := range chunks {
+		c := &chunks[i]
+		d.printf(indent+"  segment %d at %d, %d bytes (%d live): %d entries, index [%d, %d], offsets [%d, %d)\n",
 			c.segment, c.pos, c.size(), c.live, c.count, c.first, c.last, c.base, c.end)
 	}
 }

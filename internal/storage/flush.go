@@ -38,7 +38,7 @@ type flusher struct {
 
 // imageHead is what a checkpoint says beside logs and segments.
 type imageHead struct {
-	replayFrom, seq, nextSegment uint64
+	replayFrom, seq uint64
 }
 
 func (f *flusher) run() {
@@ -182,9 +182,8 @@ func (s *Store) syncDir(name string) error {
 
 // newSegment makes a segment.
 func (p *plan) newSegment(owner record.LogID, shared bool) (*segment, error) {
-	s := &segment{set: p.f.segs, number: p.head.nextSegment, owner: owner, shared: shared}
-	p.head.nextSegment++
-	if err := s.create(); err != nil {
+	s, err := p.f.segs.make(owner, shared)
+	if err != nil {
 		return nil, err
 	}
 	p.created = append(p.created, s)

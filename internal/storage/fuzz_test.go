@@ -23,6 +23,9 @@ func FuzzBatch(f *testing.F) {
 	w.snapshot(4, &Checkpoint{Applied: 9, Term: 2, ConfState: &raftpb.ConfState{Voters: []uint64{1}}, State: []byte("s")})
 	w.deletion(5)
 	w.damage(kindDamage, 6, "gone")
+	w.install(3, 1, 5, &Checkpoint{Applied: 9, Term: 2, State: []byte("s")}, []*chunk{{
+		seg: &segment{number: 3, owner: 3, size: 1000}, pos: 10, data: 100, marks: 1, count: 2, first: 5, last: 8, base: 1, end: 4}})
+	w.install(7, 2, noCut, &Checkpoint{}, nil)
 	f.Add(bytes.Clone(w.seal(file, 1, 0, 0)), false)
 	w.reset()
 	f.Add(bytes.Clone(w.seal(file, 1, 1, flagRebase)), true)
@@ -40,7 +43,8 @@ func FuzzBatch(f *testing.F) {
 		if err := DumpWAL(&bytes.Buffer{}, fs, name); err != nil {
 			t.Fatal(err)
 		}
-		s := &Store{fs: fs, logs: make(map[record.LogID]*Log), opts: Options{Logger: quiet()}}
+		s := &Store{fs: fs, logs: make(map[record.LogID]*Log), opts: Options{Logger: quiet()}, cold: new(coldCache)}
+		s.segs = &segments{fs: fs, dir: "data/seg"}
 		s.metrics, _ = newMetrics(nil)
 		img, err := readWAL(fs, name, "store", 1)
 		if err != nil {
@@ -132,7 +136,7 @@ func FuzzCheckpoint(f *testing.F) {
 	m := &image{replayFrom: 3, seq: 9, synced: 10, nextSegment: 5, damage: "d",
 		segments: []segmentImage{{number: 4, size: 1000, shared: true}},
 		logs: []logImage{{
-			id: 2, hard: &hardState{1, 2, 3}, applied: 7, appliedTerm: 1, damage: "x",
+			id: 2, hard: &hardState{1, 2, 3}, applied: 7, appliedTerm: 1, damage: "x", awaits: 4,
 			checkpoint: &Checkpoint{Applied: 7, Term: 1, ConfState: &raftpb.ConfState{Voters: []uint64{1}}, State: []byte("state")},
 			terms:      []termRun{{7, 1}, {8, 2}},
 			chunks:     []chunkImage{{segment: 4, chunk: chunk{pos: 10, data: 100, marks: 1, count: 2, first: 5, last: 8, base: 1, end: 4, live: 50}}},

@@ -17,10 +17,10 @@ import (
 //
 // What it holds, in the order of indexes:
 //
-//	chunks …  in segments; may have gaps at or below applied
+//	chunks …  in segments; may have gaps at or below compacted
 //	tables …  in memory, one for each WAL file that is not flushed yet
 //
-// At or below applied is what consumers may still need, above it what raft may
+// At or below compacted is what consumers may still need, above it what raft may
 // still need, without a gap.
 type Log struct {
 	id    record.LogID
@@ -30,9 +30,10 @@ type Log struct {
 	mu          sync.RWMutex // protects all below
 	applied     record.Index // of the last checkpoint
 	appliedTerm uint64
+	compacted   record.Index // what is above it raft may read, without a gap; not above applied
 	last        record.Index
 	next        record.Offset // a lower bound of the next entry's base, exact after an entry with offsets
-	terms       []termRun     // of the entries above applied
+	terms       []termRun     // of the entries above compacted
 	chunks      []*chunk
 	tables      []*table
 	hard        hardState
@@ -41,13 +42,17 @@ type Log struct {
 	live        func(from, to record.Offset) bool // of the checkpoint; only when asked since the store was opened
 	asked       bool                              // live is known, nil or not
 	fromWAL     bool                              // checkpoint came with a snapshot, and no checkpoint file holds it yet
+	installed   installation                      // the last of a stage, in a WAL file that is not flushed yet
 	dirty       bool                              // the next checkpoint must ask the owner
 	cutBelow    record.Index                      // lowest index overwritten while a flush runs
 	damage      error                             // part of what was acknowledged is lost
 	rotten      error                             // the first damage that a read found in a segment
 	deleted     bool
+	staging     bool // there is a Stage
 
 	own *segment // takes the next chunks; owned by the flusher
+
+	awaits uint64 // of recovery: an installation that the checkpoint holds; what the WAL says before it does not count
 
 	// Owned by the WAL goroutine.
 	lazy    hardState // waits for the next batch
@@ -71,7 +76,11 @@ type termRun struct {
 const noCut = ^record.Index(0)
 
 func newLog(s *Store, id record.LogID) *Log {
-	return &Log{id: id, seed: seed64(uint64(id)), store: s, applied: 1, appliedTerm: 1, last: 1, cutBelow: noCut}
+	return &Log{
+		id: id, seed: seed64(uint64(id)), store: s,
+		applied: 1, appliedTerm: 1, compacted: 1, last: 1,
+		cutBelow: noCut, installed: installation{cut: noCut},
+	}
 }
 
 // ID names the log.
@@ -101,12 +110,12 @@ func (l *Log) Damaged() error {
 	return l.rotten
 }
 
-// FirstIndex is the index after the last checkpoint's Applied: the first entry
-// that raft may still read.
+// FirstIndex is the first entry that raft may still read: the one after the
+// last checkpoint's Applied, or earlier when that checkpoint said so in Retain.
 func (l *Log) FirstIndex() record.Index {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return l.applied + 1
+	return l.compacted + 1
 }
 
 // LastIndex is the index of the last entry.
@@ -123,15 +132,15 @@ func (l *Log) Term(i record.Index) (uint64, error) {
 	if err := l.readable(); err != nil {
 		return 0, err
 	}
-	if i < l.applied || i > l.last {
-		return 0, fmt.Errorf("%w: term at index %d of [%d, %d]", ErrNotFound, i, l.applied, l.last)
+	if i < l.compacted || i > l.last {
+		return 0, fmt.Errorf("%w: term at index %d of [%d, %d]", ErrNotFound, i, l.compacted, l.last)
 	}
 	return l.termAt(i), nil
 }
 
 func (l *Log) termAt(i record.Index) uint64 {
 	n := sort.Search(len(l.terms), func(n int) bool { return l.terms[n].first > i })
-	if i <= l.applied || n == 0 {
+	if i == l.applied || n == 0 {
 		return l.appliedTerm
 	}
 	return l.terms[n-1].term
@@ -153,13 +162,13 @@ func (l *Log) readable() error {
 // lo is not in memory and disk is false.
 func (l *Log) Entries(lo, hi record.Index, maxBytes uint64, disk bool) ([]*raftpb.Entry, error) {
 	l.mu.RLock()
-	applied, last, err := l.applied, l.last, l.readable()
+	compacted, last, err := l.compacted, l.last, l.readable()
 	l.mu.RUnlock()
 	if err != nil {
 		return nil, err
 	}
-	if lo <= applied || lo > last {
-		return nil, fmt.Errorf("%w: index %d of [%d, %d]", ErrNotFound, lo, applied+1, last)
+	if lo <= compacted || lo > last {
+		return nil, fmt.Errorf("%w: index %d of [%d, %d]", ErrNotFound, lo, compacted+1, last)
 	}
 	ents, err := l.read(indexQuery(lo, hi, maxBytes), disk)
 	if err == nil && hi > lo && (len(ents) == 0 || record.Index(ents[0].GetIndex()) != lo) {
@@ -341,10 +350,16 @@ func (l *Log) nextOffset() record.Offset {
 // reset replaces all that the log holds by a snapshot. Called with mu locked.
 func (l *Log) reset(c *Checkpoint) {
 	l.truncate(0)
-	l.applied, l.appliedTerm, l.last = c.Applied, c.Term, c.Applied
-	l.checkpoint, l.live, l.asked = c, nil, true
+	l.begin(c)
+	l.fromWAL, l.installed.cut = true, noCut
+}
+
+// begin has the log begin after a machine's state. All above was dropped.
+func (l *Log) begin(c *Checkpoint) {
+	l.applied, l.appliedTerm, l.compacted, l.last = c.Applied, c.Term, c.Applied, c.Applied
+	l.checkpoint, l.live, l.asked = c, c.Live, true
 	l.terms = nil
-	l.fromWAL, l.dirty = true, true
+	l.dirty = true
 }
 
 // trim forgets the terms at or below applied.

@@ -39,10 +39,12 @@ type logPlan struct {
 	live    func(from, to record.Offset) bool
 	was     record.Index // applied, when the plan was made
 	applied record.Index
-	parts   []part
-	changes bool // chunks takes the place of the log's
-	chunks  []*chunk
-	own     *segment
+	// What is at or below it is kept only while it is live; not above applied.
+	compacted record.Index
+	parts     []part
+	changes   bool // chunks takes the place of the log's
+	chunks    []*chunk
+	own       *segment
 }
 
 // part is a stretch of a log: a chunk that stays or is rewritten, or entries
@@ -61,6 +63,9 @@ func (f *flusher) newPlan(files []sealedFile) *plan {
 		rewrite: make(map[*segment]bool),
 		sizes:   make(map[*segment]int64),
 		shared:  f.shared,
+	}
+	for _, s := range f.segs.takeInstalled() {
+		f.segments[s.number] = s
 	}
 	p.through = p.head.replayFrom - 1
 	if n := len(files); n > 0 {
@@ -99,7 +104,7 @@ func (p *plan) log(l *Log) *logPlan {
 	lp := p.logs[l.id]
 	if lp == nil {
 		l.mu.RLock()
-		lp = &logPlan{l: l, c: l.checkpoint, known: l.asked, live: l.live, was: l.applied, applied: l.applied}
+		lp = &logPlan{l: l, c: l.checkpoint, known: l.asked, live: l.live, was: l.applied, applied: l.applied, compacted: l.compacted}
 		l.mu.RUnlock()
 		p.logs[l.id] = lp
 	}
@@ -111,7 +116,7 @@ func (lp *logPlan) ask(owner func(record.LogID) (Checkpoint, bool)) {
 	c, ok := owner(l.id)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	lp.was, lp.applied = l.applied, l.applied
+	lp.was, lp.applied, lp.compacted = l.applied, l.applied, l.compacted
 	lp.c = l.checkpoint
 	if !ok || c.Applied < l.applied {
 		// No owner, or it has not taken a new snapshot yet: keep all.
@@ -123,14 +128,18 @@ func (lp *logPlan) ask(owner func(record.LogID) (Checkpoint, bool)) {
 		panic(fmt.Sprintf("storage: log %d: a checkpoint at index %d, the log ends at %d", l.id, c.Applied, l.last))
 	}
 	lp.asked, lp.known, lp.live, lp.c, lp.applied = true, true, c.Live, &c, c.Applied
+	lp.compacted = c.Applied
+	if c.Retain > 0 {
+		lp.compacted = max(l.compacted, min(c.Applied, c.Retain-1))
+	}
 	// What was not applied yet may be dead once it is, without another write.
-	l.dirty = l.dirty || c.Applied < l.last
+	l.dirty = l.dirty || lp.compacted < l.last
 }
 
 // keep reports whether an entry is still needed.
 func (lp *logPlan) keep(it *item) bool {
 	switch {
-	case !lp.known || it.index() > lp.applied:
+	case !lp.known || it.index() > lp.compacted:
 		return true
 	case it.count == 0 || lp.live == nil:
 		return false
@@ -141,7 +150,7 @@ func (lp *logPlan) keep(it *item) bool {
 // keepChunk reports whether a chunk holds something that is still needed.
 func (lp *logPlan) keepChunk(c *chunk, last record.Index) bool {
 	switch {
-	case !lp.known || last > lp.applied:
+	case !lp.known || last > lp.compacted:
 		return true
 	case c.base == c.end || lp.live == nil:
 		return false
@@ -229,7 +238,7 @@ func (p *plan) refine() {
 			continue
 		}
 		for i := range lp.parts {
-			if c := lp.parts[i].chunk; c != nil && c.first <= lp.applied {
+			if c := lp.parts[i].chunk; c != nil && c.first <= lp.compacted {
 				all = append(all, candidate{lp, c})
 			}
 		}
@@ -264,7 +273,7 @@ func (lp *logPlan) refine(c *chunk) {
 		if i+1 < len(marks) {
 			end, pos, index = marks[i+1].base, marks[i+1].pos, marks[i+1].index
 		}
-		if index <= lp.applied+1 && (m.base == end || !lp.live(m.base, end)) {
+		if index <= lp.compacted+1 && (m.base == end || !lp.live(m.base, end)) {
 			c.live -= pos - m.pos
 		}
 	}

@@ -102,7 +102,7 @@ func (p *plan) writer(lp *logPlan, bytes int64) (*segWriter, error) {
 // image is the checkpoint file.
 func (p *plan) image() *image {
 	s := p.f.Store
-	m := &image{replayFrom: p.head.replayFrom, seq: p.head.seq, synced: s.synced.Load(), nextSegment: p.head.nextSegment}
+	m := &image{replayFrom: p.head.replayFrom, seq: p.head.seq, synced: s.synced.Load()}
 	if s.damage != nil {
 		m.damage = s.damage.what
 	}
@@ -120,6 +120,7 @@ func (p *plan) image() *image {
 		m.segments = append(m.segments, segmentImage{number: n, size: s.size, shared: s.shared, owner: s.owner})
 	}
 	p.listed = segs
+	m.nextSegment = s.segs.nextNumber()
 	return m
 }
 
@@ -130,7 +131,7 @@ func (p *plan) logImage(l *Log, segs map[uint64]*segment) logImage {
 	chunks := l.chunks
 	if lp := p.logs[l.id]; lp != nil {
 		if lp.changes {
-			chunks = lp.chunks
+			chunks = l.overtake(lp.chunks)
 		}
 		if lp.asked && lp.was == l.applied {
 			li.applied, li.appliedTerm, li.checkpoint = lp.c.Applied, lp.c.Term, lp.c
@@ -141,6 +142,9 @@ func (p *plan) logImage(l *Log, segs map[uint64]*segment) logImage {
 		li.hard = &h
 	}
 	li.damage = l.ownDamage()
+	if l.installed.wal > p.through {
+		li.awaits = l.installed.number
+	}
 	li.terms = trimTerms(l.terms, li.applied)
 	for _, c := range chunks {
 		li.chunks = append(li.chunks, chunkImage{segment: c.seg.number, chunk: *c})
@@ -159,7 +163,7 @@ func (p *plan) commit() {
 		s.release()
 	}
 	old := f.segments
-	f.segments = p.listed
+	f.segments = p.listed // a stage may have brought more: the next plan takes note of them
 	for n, s := range old {
 		if p.listed[n] != s {
 			s.drop()
@@ -195,16 +199,23 @@ func (p *plan) disown() {
 	}
 }
 
+// overtake returns the chunks of a plan with what has happened to the log since
+// they were planned: entries were overwritten, a stage brought others.
+func (l *Log) overtake(chunks []*chunk) []*chunk {
+	if l.cutBelow == noCut {
+		return chunks
+	}
+	chunks = cutChunks(chunks, l.cutBelow)
+	return append(chunks, l.chunks[chunksBelow(l.chunks, l.cutBelow):]...)
+}
+
 // commit gives the log its new chunks and lets go of the memory.
 func (lp *logPlan) commit(through uint64) {
 	l := lp.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if lp.changes {
-		l.chunks = lp.chunks
-		if l.cutBelow != noCut {
-			l.chunks = cutChunks(l.chunks, l.cutBelow)
-		}
+		l.chunks = l.overtake(lp.chunks)
 		setReach(l.chunks)
 		n := 0
 		for n < len(l.tables) && l.tables[n].wal <= through {
@@ -214,9 +225,9 @@ func (lp *logPlan) commit(through uint64) {
 		l.tables = slices.Clone(l.tables[n:])
 	}
 	if lp.asked && lp.was == l.applied { // a snapshot has not overtaken it
-		l.applied, l.appliedTerm = lp.c.Applied, lp.c.Term
+		l.applied, l.appliedTerm, l.compacted = lp.c.Applied, lp.c.Term, lp.compacted
 		l.checkpoint, l.live, l.asked = lp.c, lp.live, true
-		l.terms = trimTerms(l.terms, l.applied)
+		l.terms = trimTerms(l.terms, l.compacted)
 	}
 }
 
@@ -246,6 +257,5 @@ func (p *plan) abandon(err error) error {
 		}
 		s.release()
 	}
-	p.f.image.nextSegment = p.head.nextSegment
 	return err
 }

@@ -68,13 +68,14 @@ type recovery struct {
 	wals   []uint64
 	empty  map[uint64]int64 // WAL files without a batch → size
 	replay replay
-	listed map[uint64]*segment // by the checkpoint
+	listed map[uint64]*segment // with chunks of any log
 }
 
 // recover brings back what the store held. Nothing that a later attempt would
 // need is changed before the recovered tail is durable in its new file.
 func (s *Store) recover(fresh bool) error {
 	r := &recovery{Store: s, empty: make(map[uint64]int64)}
+	r.replay.store, r.replay.hurt = s, make(map[uint64]string)
 	for _, name := range []string{walName, segName, checkpointName} {
 		if err := s.fs.MkdirAll(s.path(name)); err != nil {
 			return err
@@ -165,9 +166,8 @@ func (r *recovery) loadCheckpoint() error {
 
 // install makes the logs as the checkpoint says.
 func (r *recovery) install() {
-	bySeg := make(map[uint64]*segment)
-	for _, si := range r.image.segments {
-		bySeg[si.number] = &segment{set: r.segs, number: si.number, owner: si.owner, shared: si.shared, size: si.size}
+	for i := range r.image.segments {
+		r.replay.segment(&r.image.segments[i])
 	}
 	if r.image.damage != "" {
 		r.replay.all = &damageError{what: r.image.damage}
@@ -175,7 +175,8 @@ func (r *recovery) install() {
 	for i := range r.image.logs {
 		li := &r.image.logs[i]
 		l := r.log(li.id)
-		l.applied, l.appliedTerm, l.checkpoint = li.applied, li.appliedTerm, li.checkpoint
+		l.applied, l.appliedTerm, l.compacted, l.checkpoint = li.applied, li.appliedTerm, li.applied, li.checkpoint
+		l.awaits = li.awaits
 		if li.hard != nil {
 			l.hard, l.hasHard = *li.hard, true
 		}
@@ -184,9 +185,8 @@ func (r *recovery) install() {
 		}
 		l.last = l.applied
 		for k := range li.chunks {
-			c := li.chunks[k].chunk
-			c.seg = bySeg[li.chunks[k].segment]
-			l.chunks = append(l.chunks, &c)
+			c := r.replay.chunk(&li.chunks[k])
+			l.chunks = append(l.chunks, c)
 			l.last = max(l.last, c.last)
 		}
 		setReach(l.chunks)
@@ -211,8 +211,7 @@ func (r *recovery) replayWAL(fresh bool) error {
 	if err != nil {
 		return err
 	}
-	r.replay.store, r.replay.seq, r.replay.hurt = r.Store, seq, make(map[uint64]string)
-	r.replay.proved = r.image.synced
+	r.replay.seq, r.replay.proved = seq, r.image.synced
 	live := slices.DeleteFunc(slices.Clone(all), func(id uint64) bool { return id < from })
 	if !fresh && (len(live) == 0 || live[0] != from) {
 		what := fmt.Sprintf("%s is missing", r.path(walName, fileName(from, walSuffix)))

@@ -30,6 +30,9 @@ type replay struct {
 	all     *damageError      // damage that may concern any log
 	found   bool              // it was found now, not before
 
+	segs     map[uint64]*segment // that the checkpoint or an installation lists
+	installs uint64              // the highest number of an installation
+
 	suspect   *batch // the first bad batch since the last good one, if its header could be read
 	suspectIn *walImage
 }
@@ -264,9 +267,14 @@ func (r *replay) record(img *walImage, rec *walRecord) error {
 		return nil
 	}
 	l := r.store.log(rec.log)
+	if l.awaits != 0 && rec.kind != kindInstall && rec.kind != kindDelete && rec.kind != kindDamage {
+		return nil
+	}
 	switch rec.kind {
 	case kindEntries:
 		return r.entries(img, l, rec.body)
+	case kindInstall:
+		return r.install(l, rec.body)
 	case kindHardState:
 		h, err := parseHardState(rec.body)
 		if err != nil {
@@ -286,6 +294,60 @@ func (r *replay) record(img *walImage, rec *walRecord) error {
 		l.markDamaged(string(rec.body))
 	}
 	return nil
+}
+
+// install replays that a stage took the place of a log. When the checkpoint
+// holds the installation it only says that what follows counts again: its chunks
+// may have been rewritten since.
+func (r *replay) install(l *Log, body []byte) error {
+	in, c, segs, chunks, err := parseInstallation(body)
+	if err != nil {
+		return err
+	}
+	r.installs = max(r.installs, in.number)
+	held := l.awaits == in.number || in.cut == noCut
+	if held || in.number > l.awaits {
+		l.awaits = 0
+	}
+	if l.awaits != 0 {
+		return nil // one before it
+	}
+	l.installed.number = in.number
+	if held {
+		return nil
+	}
+	if len(l.tables) > 0 && l.tables[0].first < in.cut {
+		return fmt.Errorf("%w: the log was to be kept up to index %d, in segments; they are not known", errRecord, in.cut-1)
+	}
+	for i := range segs {
+		r.segment(&segs[i])
+	}
+	brought := make([]*chunk, len(chunks))
+	for i := range chunks {
+		brought[i] = r.chunk(&chunks[i])
+	}
+	l.installed.cut = min(l.installed.cut, in.cut)
+	l.install(in.cut, c, brought)
+	return nil
+}
+
+// segment makes a segment that is listed.
+func (r *replay) segment(si *segmentImage) {
+	s := r.segs[si.number]
+	if s == nil {
+		if r.segs == nil {
+			r.segs = make(map[uint64]*segment)
+		}
+		s = &segment{set: r.store.segs, number: si.number, owner: si.owner, shared: si.shared}
+		r.segs[si.number] = s
+	}
+	s.size = max(s.size, si.size)
+}
+
+func (r *replay) chunk(ci *chunkImage) *chunk {
+	c := ci.chunk
+	c.seg = r.segs[ci.segment]
+	return &c
 }
 
 func (r *replay) entries(img *walImage, l *Log, body []byte) error {
@@ -365,6 +427,9 @@ func (r *replay) check() {
 		}
 		for _, t := range l.tables {
 			cover(t.first, t.end())
+		}
+		if l.awaits != 0 {
+			l.markDamaged(fmt.Sprintf("%s: the installation %d, which the checkpoint holds, is missing", path.Clean(r.store.walDir), l.awaits))
 		}
 		if l.last < l.applied || next <= l.last {
 			l.markDamaged(fmt.Sprintf("%s: no entry %d after the checkpoint at %d, in a log that ends at %d",

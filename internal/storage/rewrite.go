@@ -18,7 +18,7 @@ func (r *recovery) rewrite() error {
 	}
 	s := r.Store
 	s.preparer = &preparer{store: s, next: make(chan *walFile), freed: make(chan struct{}, 1), done: make(chan struct{}), id: id, size: 2 * firstWAL}
-	s.wal = &wal{store: s, wake: make(chan struct{}, 1), done: make(chan struct{}), seq: r.replay.seq}
+	s.wal = &wal{store: s, wake: make(chan struct{}, 1), done: make(chan struct{}), seq: r.replay.seq, installs: r.replay.installs}
 	name := s.preparer.path(id, walSuffix+newSuffix)
 	f, size, err := r.spare(name)
 	if err != nil {
@@ -48,6 +48,7 @@ func (r *recovery) rewrite() error {
 		for _, t := range l.tables {
 			t.wal = id
 		}
+		l.installed.wal = id
 	}
 	return nil
 }
@@ -105,6 +106,13 @@ func (w *rewriter) logs(r *recovery) error {
 }
 
 func (w *rewriter) log(l *Log) error {
+	if in := l.installed; in.number != 0 {
+		c, chunks := &Checkpoint{}, []*chunk(nil)
+		if in.cut != noCut {
+			c, chunks = l.checkpoint, l.chunks[chunksBelow(l.chunks, in.cut):]
+		}
+		w.batch.install(l.id, in.number, in.cut, c, chunks)
+	}
 	if l.fromWAL {
 		w.batch.snapshot(l.id, l.checkpoint)
 	}

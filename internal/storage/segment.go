@@ -41,9 +41,44 @@ type segments struct {
 	fail func(error)
 
 	mu     sync.Mutex
+	next   uint64     // number of the next segment
 	open   []*segment // with a file
 	clock  uint64
 	closed bool
+
+	installed []*segment // with chunks that a stage brought; the flusher has not taken note yet
+}
+
+// make makes a segment: its file is durable after a sync of it and of the directory.
+func (s *segments) make(owner record.LogID, shared bool) (*segment, error) {
+	s.mu.Lock()
+	seg := &segment{set: s, number: s.next, owner: owner, shared: shared}
+	s.next++
+	s.mu.Unlock()
+	return seg, seg.create()
+}
+
+// install tells the flusher of segments that a log uses from now on.
+func (s *segments) install(segs []*segment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.installed = append(s.installed, segs...)
+}
+
+// takeInstalled returns what install was told since the last call.
+func (s *segments) takeInstalled() []*segment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	segs := s.installed
+	s.installed = nil
+	return segs
+}
+
+// nextNumber is higher than that of any segment.
+func (s *segments) nextNumber() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.next
 }
 
 func (s *segment) name() string { return path.Join(s.set.dir, fileName(s.number, segSuffix)) }
@@ -114,8 +149,7 @@ func (s *segment) handle() (vfs.File, error) {
 	return f, nil
 }
 
-// create makes the file of a new segment. It is durable after a sync of the
-// file and of the directory.
+// create makes the file of a new segment.
 func (s *segment) create() error {
 	f, err := s.set.fs.Create(s.name())
 	if err != nil {

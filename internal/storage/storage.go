@@ -142,14 +142,15 @@ type Append struct {
 	Stage     *Stage            // nil, or sealed: replaces the log as a snapshot does, and brings the entries that are still needed
 	// Sync asks for Done only after a sync. Without it (a changed commit index
 	// alone) the request rides along with the next batch and Done comes at once.
-	// A request with entries or a snapshot is always synced.
+	// A request with entries, a snapshot or a stage is always synced.
 	Sync bool
 	// Done is called once it is durable, from the WAL goroutine, in the order
 	// of the requests; it must not block.
 	Done Completion
 
 	// Err is set before Done is called: nil, or why nothing was stored: ErrDamaged
-	// when the log is damaged, ErrNotFound when it was deleted.
+	// when the log is damaged, ErrNotFound when it was deleted, ErrHeld when a stage
+	// has nothing that the log lacks.
 	Err error
 
 	deletion bool
@@ -160,5 +161,5 @@ type Completion interface{ AppendDone(*Append) }
 
 // sync reports whether somebody waits for the disk.
 func (a *Append) sync() bool {
-	return a.Sync || a.deletion || len(a.Entries) > 0 || a.Snapshot != nil
+	return a.Sync || a.deletion || len(a.Entries) > 0 || a.Snapshot != nil || a.Stage != nil
 }

@@ -108,6 +108,17 @@ func (s *Store) fail(err error) {
 	}
 }
 
+// alive reports that the store neither failed nor was closed: what it does not
+// list is nobody's.
+func (s *Store) alive() bool {
+	select {
+	case <-s.closing:
+		return false
+	default:
+		return !s.dead.Load()
+	}
+}
+
 // failure is why the store failed, or nil.
 func (s *Store) failure() error {
 	s.failMu.Lock()

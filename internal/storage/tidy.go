@@ -75,8 +75,9 @@ func (r *recovery) tidySegments() error {
 		}
 	}
 	sizes := make(map[uint64]int64)
+	r.segs.next = r.image.nextSegment
 	for _, n := range numbers {
-		r.image.nextSegment = max(r.image.nextSegment, n+1)
+		r.segs.next = max(r.segs.next, n+1)
 		name := r.path(segName, fileName(n, segSuffix))
 		if s := listed[n]; s == nil && r.trusted() {
 			err = r.fs.Remove(name)
@@ -136,7 +137,7 @@ func (l *Log) missing(sizes map[uint64]int64) {
 func (r *recovery) newFlusher() *flusher {
 	f := &flusher{
 		Store: r.Store, number: r.newest, file: r.number, segments: r.listed, last: time.Now(),
-		image: imageHead{r.image.replayFrom, r.image.seq, r.image.nextSegment},
+		image: imageHead{r.image.replayFrom, r.image.seq},
 	}
 	for _, seg := range r.listed {
 		if l := r.logs[seg.owner]; l != nil && !seg.shared && seg.size < r.opts.SegmentSize {

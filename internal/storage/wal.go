@@ -30,6 +30,8 @@ type wal struct {
 	lazy  []*Log   // with a hard state that waits for the next batch
 	spare []*Append
 	dirty bool // something was written since the store was opened
+
+	installs uint64 // the highest number of an installation
 }
 
 // add queues a request.
@@ -151,8 +153,12 @@ func (a *Append) refused() error {
 		return fmt.Errorf("%w: log %d was deleted", ErrNotFound, l.id)
 	case a.deletion:
 		return nil
+	case l.damage != nil: // which does not change once the WAL goroutine runs
+		return l.damage
+	case a.Stage != nil:
+		return a.Stage.refused()
 	}
-	return l.damage // which does not change once the WAL goroutine runs
+	return nil
 }
 
 // encode puts as many of the requests into the batch as fit, at least one, and
@@ -191,6 +197,11 @@ func (w *wal) encodeOne(a *Append) {
 	if a.Snapshot != nil {
 		w.batch.snapshot(l.id, snapshotCheckpoint(a.Snapshot))
 	}
+	if st := a.Stage; st != nil {
+		w.installs++
+		st.number = w.installs
+		w.batch.install(l.id, st.number, st.cut, st.state, st.chunks)
+	}
 	if len(a.Entries) > 0 {
 		w.crcs = w.batch.entries(l, a.Entries, w.crcs)
 	}
@@ -208,6 +219,9 @@ func (a *Append) size() int {
 	}
 	if a.Snapshot != nil {
 		n += len(a.Snapshot.GetData()) + 1024
+	}
+	if st := a.Stage; st != nil {
+		n += len(st.state.State) + 1024 + 128*len(st.chunks)
 	}
 	return n
 }
@@ -272,6 +286,9 @@ func (w *wal) applyOne(a *Append, crcs []uint32) int {
 	if a.Snapshot != nil {
 		l.reset(snapshotCheckpoint(a.Snapshot))
 	}
+	if a.Stage != nil {
+		w.install(a.Stage)
+	}
 	if len(a.Entries) > 0 {
 		if i := a.Entries[0].GetIndex(); record.Index(i) <= l.applied || record.Index(i) > l.last+1 {
 			panic(fmt.Sprintf("storage: log %d: append at index %d, of (%d, %d]", l.id, i, l.applied, l.last))
@@ -284,6 +301,19 @@ func (w *wal) applyOne(a *Append, crcs []uint32) int {
 		l.hard, l.hasHard, l.dirty = newHardState(a.HardState), true, true
 	}
 	return len(a.Entries)
+}
+
+// install makes a stage the log, whose mu is locked.
+func (w *wal) install(st *Stage) {
+	l := st.log
+	l.install(st.cut, st.state, st.chunks)
+	l.installed = installation{number: st.number, wal: w.file.id, cut: noCut}
+	l.staging = false
+	w.store.segs.install(st.segs)
+	for _, seg := range st.segs {
+		seg.release()
+	}
+	st.installed = true
 }
 
 // roll goes on with the next WAL file and hands the full one to the flusher.
