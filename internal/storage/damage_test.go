@@ -16,8 +16,8 @@ import (
 	"waybill/internal/vfs"
 )
 
-// damaged builds a store of some logs with entries in segments and WAL, and
-// returns its files, closed, and what each log holds.
+// damaged builds a store of some logs with entries in segments and WAL, one of which
+// was staged, and returns its files, closed, and what each log holds.
 func damaged(t testing.TB) (*vfs.Mem, Options, map[record.LogID][]*raftpb.Entry) {
 	t.Helper()
 	fs := vfs.NewMem()
@@ -32,6 +32,10 @@ func damaged(t testing.TB) (*vfs.Mem, Options, map[record.LogID][]*raftpb.Entry)
 				count, size = 1, 20
 			}
 			want[id] = append(want[id], fill(t, s, s.Log(id), count, size)...)
+		}
+		if round == 9 || round == 11 {
+			// The first is in a checkpoint, the last in the WAL alone.
+			want[5] = stageAll(t, s, 5, 2+round/11, 11+round)
 		}
 		if round == 9 {
 			l := s.Log(1)
@@ -95,7 +99,7 @@ func readAll(l *Log, want []*raftpb.Entry) error {
 	if int(l.LastIndex()) != len(want)+1 {
 		return fmt.Errorf("it ends at %d, not %d", l.LastIndex(), len(want)+1)
 	}
-	for n := 0; n < len(want); {
+	for n := int(l.FirstIndex()) - 2; n < len(want); {
 		ents, err := l.Entries(record.Index(n+2), l.LastIndex()+1, 4000, true)
 		if err != nil {
 			return err
@@ -334,7 +338,7 @@ func TestDump(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, want := range []string{"batch ", "entries", "hard-state", "chunk of log 1", "mark: index 2", "checkpoint, ", "offsets [0, 1)"} {
+	for _, want := range []string{"batch ", "entries", "hard-state", "chunk of log 1", "mark: index 2", "checkpoint, ", "offsets [0, 1)", "install, ", "from index 1 on; applied 23"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in the dump", want)
 		}
