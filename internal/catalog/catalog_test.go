@@ -96,7 +96,7 @@ func drawCommand(t *rapid.T) *Command {
 		b.Destination = name("destination")
 		return b
 	}
-	switch rapid.IntRange(0, 11).Draw(t, "command") {
+	switch rapid.IntRange(0, 17).Draw(t, "command") {
 	case 0:
 		return &Command{Start: &Start{Node: 1, ClusterID: "other", Coordinators: 3}}
 	case 1, 2:
@@ -115,6 +115,8 @@ func drawCommand(t *rapid.T) *Command {
 		return &Command{Unbind: &Unbind{VHost: DefaultVHost, Binding: binding()}}
 	case 10:
 		return &Command{CreateTopic: &CreateTopic{Name: name("topic"), Partitions: int32(rapid.IntRange(0, 3).Draw(t, "n"))}}
+	case 11, 12, 13, 14, 15:
+		return drawMembership(t)
 	default:
 		if flag("delete") {
 			return &Command{DeleteTopic: &DeleteTopic{Name: name("topic")}}
@@ -131,6 +133,7 @@ func TestCommands(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		one, two := New(), New()
 		f := newFollower(t)
+		behind, late := New(), newFollower(t) // gets states instead of commands
 		start := &Command{Start: &Start{Node: 1, ClusterID: "first", Coordinators: 2}}
 		for n := rapid.IntRange(1, 60).Draw(t, "commands"); n > 0; n-- {
 			cmd := start
@@ -150,6 +153,13 @@ func TestCommands(t *testing.T) {
 				t.Fatalf("parse %s: %v, %d bytes left", encoded, err, len(rest))
 			}
 			two.Apply(copied)
+			if rapid.IntRange(0, 4).Draw(t, "catch up") == 0 {
+				late.follow(one.Diff(behind))
+				late.check(one)
+				if err := behind.Restore(one.Snapshot(nil)); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if rapid.IntRange(0, 9).Draw(t, "restore") == 0 {
 				restored := New()
 				if err := restored.Restore(two.Snapshot(nil)); err != nil {
@@ -159,6 +169,7 @@ func TestCommands(t *testing.T) {
 			}
 		}
 		f.check(one)
+		checkPlacements(t, one)
 		if a, b := one.Snapshot(nil), two.Snapshot(nil); string(a) != string(b) {
 			t.Fatalf("replicas differ:\n%s\n%s", a, b)
 		}

@@ -240,7 +240,7 @@ func (c *Catalog) removeNode(r *RemoveNode) Result {
 		return Result{Err: errorf(NotFound, "node %d is not a member of this cluster", r.ID)}
 	case old.State == Removing || old.State == Removed:
 		return Result{Node: old}
-	case len(c.candidates()) == 0 || len(c.candidates()) == 1 && old.Hosts():
+	case !slices.ContainsFunc(c.Nodes(), func(n *Node) bool { return n.ID != r.ID && n.Hosts() }):
 		return Result{Err: errorf(InUse, "node %d is the only one that holds data: add another node first", r.ID)}
 	}
 	n := *old

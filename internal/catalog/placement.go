@@ -76,9 +76,13 @@ func (c *Catalog) factor(p *Placement) int {
 	return max(1, min(p.Factor, len(c.candidates())))
 }
 
-// candidates lists the nodes that replicas can be placed on.
+// candidates lists the nodes that replicas can be placed on: those that work
+// or, without any, those that are expected.
 func (c *Catalog) candidates() []*Node {
-	return slices.DeleteFunc(c.Nodes(), func(n *Node) bool { return !n.Hosts() })
+	if list := slices.DeleteFunc(c.Nodes(), func(n *Node) bool { return !n.Hosts() }); len(list) > 0 {
+		return list
+	}
+	return slices.DeleteFunc(c.Nodes(), func(n *Node) bool { return n.State != Joining })
 }
 
 // checkFactor refuses a number of replicas for which there are not enough nodes.

@@ -125,13 +125,8 @@ func (c *Catalog) restorePlacements(im *image) error {
 		c.setNode(&Node{ID: 1, Replica: 1})
 		alone := []uint64{1}
 		c.setPlacement(&Placement{Log: LogID, Initial: alone, Replicas: alone})
-		for _, change := range c.Changes() {
-			if q := change.Queue; q != nil && !q.Replicated() {
-				continue
-			}
-			for _, log := range change.Logs() {
-				c.setPlacement(&Placement{Log: log, Initial: alone, Replicas: alone})
-			}
+		for _, log := range c.replicated() {
+			c.setPlacement(&Placement{Log: log, Initial: alone, Replicas: alone})
 		}
 		return nil
 	}
@@ -142,7 +137,27 @@ func (c *Catalog) restorePlacements(im *image) error {
 		c.setPlacement(p)
 	}
 	c.nextReplica = max(c.nextReplica, im.NextReplica)
+	for _, p := range im.Placements {
+		if len(p.Replicas) == 0 || len(p.Initial) == 0 {
+			return fmt.Errorf("%w: log %d is placed nowhere", ErrSnapshot, p.Log)
+		}
+	}
+	for _, log := range c.replicated() {
+		if c.placements[log] == nil {
+			return fmt.Errorf("%w: log %d has no placement", ErrSnapshot, log)
+		}
+	}
 	return nil
+}
+
+// replicated lists the logs that have raft groups, but for the catalog's own.
+func (c *Catalog) replicated() (logs []record.LogID) {
+	for _, change := range c.Changes() {
+		if q := change.Queue; q == nil || q.Replicated() {
+			logs = append(logs, change.Logs()...)
+		}
+	}
+	return logs
 }
 
 // Changes lists all that exists, as the changes that would make it.
