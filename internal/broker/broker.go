@@ -100,7 +100,8 @@ type Broker struct {
 
 	reconciler *reconciler
 	herald     *herald
-	stop       context.CancelFunc // of those two
+	tending    context.Context    // of those two
+	stop       context.CancelFunc // ends it
 	running    sync.WaitGroup     // of those two
 
 	vhosts cowMap[*vhost]
@@ -112,10 +113,21 @@ type Broker struct {
 	started      time.Time
 }
 
-// Open starts the catalog, and then everything that it names. It returns when
-// every group that can be led from here is led. A log that is damaged is held offline and
-// named in the log; the others are served.
+// Open makes a broker and starts it.
 func Open(ctx context.Context, cfg Config) (*Broker, error) {
+	b, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.Start(ctx); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// New makes a broker that serves other nodes (ServeCall, ServeStream) and nobody else
+// before it is started: they may have to answer each other for any of them to start.
+func New(cfg Config) (*Broker, error) {
 	if cfg.DefaultPartitions <= 0 {
 		cfg.DefaultPartitions = 1
 	}
@@ -151,30 +163,37 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 		return nil, fmt.Errorf("broker: default topic configs: %w", err)
 	}
 	b.alarm.init()
-	b.sessions.Store(firstSession(cfg.Node, b.started))
+	b.sessions.Store(firstSession(cfg.Replica, b.started))
+	b.tending, b.stop = context.WithCancel(context.Background())
 	b.directory, b.reconciler, b.herald = newDirectory(b), newReconciler(b), newHerald(b)
+	return b, nil
+}
+
+// Start starts the catalog, and then everything that it names. A single node returns when
+// every group is led, a node of a cluster when it knows what there is. A log
+// that is damaged is held offline and named in the log; the others are served. After an
+// error the broker is of no use.
+func (b *Broker) Start(ctx context.Context) error {
 	b.tend()
 	if err := b.directory.open(ctx); err != nil {
 		b.stop()
-		return nil, err
+		return err
 	}
 	// In a cluster a group may have to wait for other nodes.
-	if cfg.Cluster == nil {
+	if b.cfg.Cluster == nil {
 		if err := b.host.Led(ctx); err != nil {
 			b.stop()
-			return nil, fmt.Errorf("broker: waiting for leaders: %w", err)
+			return fmt.Errorf("broker: waiting for leaders: %w", err)
 		}
 	}
-	if cfg.Registerer != nil {
-		cfg.Registerer.MustRegister(newGroupCollector(b), newQueueCollector(b))
+	if r := b.cfg.Registerer; r != nil {
+		r.MustRegister(newGroupCollector(b), newQueueCollector(b))
 	}
-	return b, nil
+	return nil
 }
 
 // tend starts what works beside the verbs, in a cluster.
 func (b *Broker) tend() {
-	var ctx context.Context
-	ctx, b.stop = context.WithCancel(context.Background())
 	if b.cfg.Cluster == nil {
 		return
 	}
@@ -182,8 +201,8 @@ func (b *Broker) tend() {
 		b.herald.tell(log)
 		b.reconciler.look(log)
 	})
-	b.running.Go(func() { b.herald.run(ctx) })
-	b.running.Go(func() { b.reconciler.run(ctx) })
+	b.running.Go(func() { b.herald.run(b.tending) })
+	b.running.Go(func() { b.reconciler.run(b.tending) })
 }
 
 // Close releases everyone who waits in a verb. The host is closed by its owner.

@@ -54,6 +54,7 @@ func (d *directory) propose(ctx context.Context, cmd *catalog.Command) (catalog.
 		case <-changed:
 		case <-ctx.Done():
 		case <-d.closed:
+			return catalog.Result{}, unavailable("change the catalog", replica.ErrClosed)
 		}
 		timer.Stop()
 		pause = min(2*pause, maxPause)
@@ -184,7 +185,7 @@ func (b *Broker) serveCatalog(ctx context.Context, _ uint64, request []byte) ([]
 		return nil, err
 	}
 	d := b.directory
-	if !d.group.Leads() {
+	if g := b.groupOf(catalog.LogID); g == nil || !g.Leads() {
 		return json.Marshal(catalogAnswer{NotLeader: true})
 	}
 	ctx, cancel := d.tryContext(ctx)

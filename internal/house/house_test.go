@@ -45,6 +45,7 @@ var mayImport = map[string][]string{
 	"internal/record":    {},
 
 	"internal/record/recordtest": {"internal/record"},
+	"internal/broker/brokertest": {"internal/broker", "internal/replica", "internal/storage", "internal/vfs", "internal/record"},
 
 	"internal/house": {},
 
