@@ -15,7 +15,7 @@ LINT          := $(TOOLS)/golangci-lint-$(GOLANGCI)
 WITH_ROOT     := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH="$$PATH")
 export CGO_ENABLED ?= 0
 
-.PHONY: help build test race lint fuzz clients powercut bench bench-record bench-peers generate clean
+.PHONY: help build test race lint fuzz clients powercut prove bench bench-record bench-peers generate clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -53,6 +53,12 @@ clients: go ## run the suites with stock clients; installs kcat, Python, Node an
 
 powercut: go ## cut the power of a broker under load POWERCUTS (200) times; needs root
 	$(WITH_ROOT) env POWERCUTS=$(POWERCUTS) $(GO) test -count=1 -v -timeout 40m ./test/powercut/...
+
+# CELLS: patterns of faults, or of mode/fault, with commas. A full run writes docs/promise.md.
+CELLS ?=
+RUNS  ?= 1
+prove: go ## run the promise, cell by cell, against three nodes; CELLS='kill-*' RUNS=20; needs root
+	$(WITH_ROOT) $(GO) test -count=1 -v -timeout 4h -run '^TestProve$$' ./test/prove -prove -cells '$(CELLS)' -runs $(RUNS) $(if $(NOPAGE),,-page $(CURDIR)/docs/promise.md)
 
 # One benchmark of each layer: codec, routing, queue, raft step, WAL batch, group commit, segment read,
 # confirm path, produce, fetch, and the measuring client itself.

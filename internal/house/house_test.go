@@ -55,7 +55,9 @@ var mayImport = map[string][]string{
 	"test/broker":   {},
 	"test/check":    {},
 	"test/clients":  {"test/broker", "test/check"},
+	"test/cluster":  {"test/broker", "test/powercut"},
 	"test/powercut": {"test/broker", "test/check"},
+	"test/prove":    {"test/broker", "test/check", "test/cluster", "test/powercut"},
 }
 
 // testsMayImport is what the tests of a package may import beyond that: real

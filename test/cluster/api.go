@@ -1,0 +1,193 @@
+package clustertest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Status is the answer of /api/cluster, as far as tests need it.
+type Status struct {
+	CatalogLeader        uint64       `json:"catalog_leader"`
+	Nodes                []NodeStatus `json:"nodes"`
+	Groups               int          `json:"groups"`
+	Leaderless           []string     `json:"leaderless"`
+	LeaderlessTotal      int          `json:"leaderless_total"`
+	UnderReplicated      []string     `json:"under_replicated"`
+	UnderReplicatedTotal int          `json:"under_replicated_total"`
+}
+
+// NodeStatus is a member.
+type NodeStatus struct {
+	ID       uint64 `json:"id"`
+	Replica  uint64 `json:"replica"`
+	State    string `json:"state"`
+	Up       bool   `json:"up"`
+	Leaders  int    `json:"leaders"`
+	Replicas int    `json:"replicas"`
+}
+
+// Group is a raft group.
+type Group struct {
+	Log      uint64   `json:"log"`
+	What     string   `json:"what"`
+	Leader   uint64   `json:"leader"`
+	Term     uint64   `json:"term"`
+	Replicas []uint64 `json:"replicas"`
+	Live     int      `json:"live"`
+}
+
+// ask sends a request to the node's HTTP API as guest.
+func (n *Node) ask(ctx context.Context, method, path string, body, answer any) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+n.HTTP+path, bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	req.SetBasicAuth("guest", "guest")
+	req.Header.Set("Content-Type", "application/json")
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close() //nolint:errcheck // it was read
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	switch {
+	case err != nil:
+		return err
+	case resp.StatusCode >= http.StatusBadRequest:
+		return fmt.Errorf("node %d: %s %s: %s: %s", n.ID, method, path, resp.Status, bytes.TrimSpace(text))
+	case answer == nil:
+		return nil
+	}
+	return json.Unmarshal(text, answer)
+}
+
+// Status asks a node for the cluster's state.
+func (n *Node) Status(ctx context.Context) (s Status, err error) {
+	return s, n.ask(ctx, http.MethodGet, "/api/cluster", nil, &s)
+}
+
+// Groups asks a node for the raft groups.
+func (n *Node) Groups(ctx context.Context) (list []Group, err error) {
+	return list, n.ask(ctx, http.MethodGet, "/api/cluster/groups", nil, &list)
+}
+
+// Change asks a node for a change of the cluster: a verb of the API and its arguments.
+func (n *Node) Change(ctx context.Context, verb string, args map[string]any) error {
+	return n.ask(ctx, http.MethodPost, "/api/cluster/"+verb, args, nil)
+}
+
+// GroupOf looks for the raft group whose description holds all the words.
+func (c *Cluster) GroupOf(ctx context.Context, words ...string) (Group, error) {
+	var errs []error
+	for _, n := range c.Nodes {
+		if !n.Running() || n.paused {
+			continue
+		}
+		groups, err := n.Groups(ctx)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for _, g := range groups {
+			if containsAll(g.What, words) && g.Leader != 0 {
+				return g, nil
+			}
+		}
+	}
+	return Group{}, errors.Join(append(errs, fmt.Errorf("no node knows the leader of %q", words))...)
+}
+
+func containsAll(text string, words []string) bool {
+	for _, w := range words {
+		if !strings.Contains(text, w) {
+			return false
+		}
+	}
+	return true
+}
+
+// LeaderOf returns the node that leads the group whose description holds all the words.
+func (c *Cluster) LeaderOf(ctx context.Context, words ...string) (*Node, error) {
+	g, err := c.GroupOf(ctx, words...)
+	if err != nil {
+		return nil, err
+	}
+	return c.Node(g.Leader), nil
+}
+
+// AwaitHealth waits until every node is up and every group is led and has all its replicas,
+// as every running node sees it.
+func (c *Cluster) AwaitHealth(ctx context.Context) error {
+	for {
+		err := c.unhealthy(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the cluster does not become healthy: %w", err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func (c *Cluster) unhealthy(ctx context.Context) error {
+	for _, n := range c.Nodes {
+		s, err := n.Status(ctx)
+		if err != nil {
+			return err
+		}
+		for _, m := range s.Nodes {
+			if !m.Up && m.State != "removed" {
+				return fmt.Errorf("node %d sees node %d down", n.ID, m.ID)
+			}
+		}
+		if s.LeaderlessTotal > 0 || s.UnderReplicatedTotal > 0 {
+			return fmt.Errorf("node %d sees %d groups without a leader %v, %d with too few replicas %v",
+				n.ID, s.LeaderlessTotal, s.Leaderless, s.UnderReplicatedTotal, s.UnderReplicated)
+		}
+	}
+	return nil
+}
+
+// Metric sums up the values of a metric of the node, over all labels.
+func (n *Node) Metric(ctx context.Context, name string) (sum float64, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.HTTP+"/metrics", http.NoBody)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close() //nolint:errcheck // it was read
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		series, value, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if bare, _, _ := strings.Cut(series, "{"); !ok || bare != name {
+			continue
+		}
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", line, err)
+		}
+		sum += v
+	}
+	return sum, nil
+}
