@@ -31,12 +31,12 @@ func (b *Broker) TopicDefaults() map[string]string { return b.cfg.TopicDefaults 
 
 // CheckTopicConfigs refuses configs that a topic cannot have, with a reason.
 func (b *Broker) CheckTopicConfigs(configs map[string]string) error {
-	return b.checkTopicConfigs(configs, b.defaultFactor())
+	return b.checkTopicConfigs(configs, b.DefaultReplicationFactor())
 }
 
 // CheckAlter refuses configs that a topic which exists cannot have.
 func (b *Broker) CheckAlter(name string, configs map[string]string) error {
-	factor := b.defaultFactor()
+	factor := b.DefaultReplicationFactor()
 	if t, ok := b.Topic(name); ok {
 		factor = t.ReplicationFactor()
 	}

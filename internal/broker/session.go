@@ -2,12 +2,14 @@ package broker
 
 import (
 	"context"
+	"math"
 	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
 
 	"waybill/internal/catalog"
+	"waybill/internal/queue"
 	"waybill/internal/record"
 )
 
@@ -182,7 +184,11 @@ func (s *Session) DeclareQueue(ctx context.Context, q QueueSpec) (QueueStatus, e
 	if strings.HasPrefix(q.Name, "amq.") {
 		return QueueStatus{}, errorf(AccessRefused, "queue name '%s' contains reserved prefix 'amq.*'", q.Name)
 	}
-	cmd := &catalog.Command{DeclareQueue: &catalog.DeclareQueue{VHost: s.vhost.name, Queue: *want}}
+	factor, err := queueFactor(q.Name, s.vhost.name, q.Args)
+	if err != nil {
+		return QueueStatus{}, err
+	}
+	cmd := &catalog.Command{DeclareQueue: &catalog.DeclareQueue{VHost: s.vhost.name, Queue: *want, Factor: factor}}
 	until := ctx
 	if q.Exclusive {
 		// Who gives up waiting would leave a queue that nobody can use.
@@ -199,6 +205,23 @@ func (s *Session) DeclareQueue(ctx context.Context, q QueueSpec) (QueueStatus, e
 		s.own(want.Name, have.spec.Log)
 	}
 	return have.status(ctx)
+}
+
+// queueFactor is the number of replicas that a declaration asks for; 0 when it
+// does not. As with RabbitMQ, a queue gets no more than there are nodes.
+func queueFactor(name, vhost string, args record.Table) (int, error) {
+	for _, key := range []string{"x-replication-factor", "x-quorum-initial-group-size"} {
+		v, ok := args[key]
+		if !ok {
+			continue
+		}
+		n, isInt := queue.Integer(v)
+		if !isInt || n < 1 || n > math.MaxInt16 {
+			return 0, errorf(PreconditionFailed, "invalid arg '%s' for queue '%s' in vhost '%s': must be a positive integer", key, name, vhost)
+		}
+		return int(n), nil
+	}
+	return 0, nil
 }
 
 // queueSpec checks a declaration and gives it the form of the catalog.

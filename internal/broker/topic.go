@@ -16,6 +16,7 @@ type TopicSpec struct {
 	Partitions        int32             // -1: the broker's default (num.partitions)
 	ReplicationFactor int16             // -1: the broker's default
 	Configs           map[string]string // topic configs by Kafka's names
+	Assignment        [][]uint64        // nodes of each partition's replicas; none: they are placed
 }
 
 // Topic is an immutable view of a topic.
@@ -52,13 +53,17 @@ func (b *Broker) CreateTopic(ctx context.Context, t TopicSpec, validateOnly bool
 	if factor == -1 {
 		factor = 0
 	}
-	if err := b.checkTopicConfigs(t.Configs, cmp.Or(factor, b.defaultFactor())); err != nil {
+	if err := b.checkTopicConfigs(t.Configs, cmp.Or(factor, b.DefaultReplicationFactor())); err != nil {
+		return nil, err
+	}
+	assigned, err := b.replicasOf(t.Assignment)
+	if err != nil {
 		return nil, err
 	}
 	if validateOnly {
-		return &Topic{Name: t.Name, Configs: t.Configs, Partitions: make([]*Partition, t.Partitions), Factor: cmp.Or(factor, b.defaultFactor())}, nil
+		return &Topic{Name: t.Name, Configs: t.Configs, Partitions: make([]*Partition, t.Partitions), Factor: cmp.Or(factor, b.DefaultReplicationFactor())}, nil
 	}
-	cmd := &catalog.CreateTopic{Name: t.Name, Partitions: t.Partitions, Configs: t.Configs, Factor: factor}
+	cmd := &catalog.CreateTopic{Name: t.Name, Partitions: t.Partitions, Configs: t.Configs, Factor: factor, Replicas: assigned}
 	rand.Read(cmd.ID[:]) // never fails
 	if _, err := b.change(ctx, &catalog.Command{CreateTopic: cmd}); err != nil {
 		return nil, err
@@ -68,6 +73,25 @@ func (b *Broker) CreateTopic(ctx context.Context, t TopicSpec, validateOnly bool
 		return nil, errorf(NotFound, "topic '%s' was deleted right after it was created", t.Name)
 	}
 	return topic, b.settled(ctx, topic)
+}
+
+// replicasOf turns an assignment of nodes into one of replica ids.
+func (b *Broker) replicasOf(assignment [][]uint64) ([][]uint64, error) {
+	var all [][]uint64
+	for _, nodes := range assignment {
+		var ids []uint64
+		for _, id := range nodes {
+			n := b.members.load().byID[id]
+			if n == nil || !n.Hosts() {
+				e := b.noNode(id)
+				e.Kind, e.Code = Invalid, codeInvalidReplicaAssignment
+				return nil, e
+			}
+			ids = append(ids, n.Replica)
+		}
+		all = append(all, ids)
+	}
+	return all, nil
 }
 
 // settled waits until every partition has a leader, and every node that can be
@@ -95,13 +119,15 @@ func (b *Broker) hosts() int {
 	return n
 }
 
-// defaultFactor is the number of replicas of what does not ask for one.
-func (b *Broker) defaultFactor() int { return catalog.DefaultFactor(b.hosts()) }
+// DefaultReplicationFactor is the number of replicas of what does not ask for
+// one, with the nodes that there are now.
+func (b *Broker) DefaultReplicationFactor() int { return catalog.DefaultFactor(b.hosts()) }
 
 // Kafka error codes that tell more than a Kind.
 const (
 	codeInvalidPartitions        = 37
 	codeInvalidReplicationFactor = 38
+	codeInvalidReplicaAssignment = 39
 )
 
 // DeleteTopic deletes a topic and all that it holds.
@@ -113,8 +139,13 @@ func (b *Broker) DeleteTopic(ctx context.Context, name string) error {
 	return err
 }
 
-// AddPartitions raises a topic's number of partitions to total.
-func (b *Broker) AddPartitions(ctx context.Context, name string, total int32, validateOnly bool) error {
+// AddPartitions raises a topic's number of partitions to total. The assignment
+// is that of the new ones, as in TopicSpec.
+func (b *Broker) AddPartitions(ctx context.Context, name string, total int32, assignment [][]uint64, validateOnly bool) error {
+	assigned, err := b.replicasOf(assignment)
+	if err != nil {
+		return err
+	}
 	if validateOnly {
 		t, ok := b.Topic(name)
 		switch {
@@ -125,7 +156,7 @@ func (b *Broker) AddPartitions(ctx context.Context, name string, total int32, va
 		}
 		return nil
 	}
-	if _, err := b.change(ctx, &catalog.Command{AddPartitions: &catalog.AddPartitions{Name: name, Total: total}}); err != nil {
+	if _, err := b.change(ctx, &catalog.Command{AddPartitions: &catalog.AddPartitions{Name: name, Total: total, Replicas: assigned}}); err != nil {
 		return err
 	}
 	if t, ok := b.Topic(name); ok {

@@ -126,9 +126,12 @@ func (c *Catalog) createTopic(t *CreateTopic) Result {
 	if err := c.checkFactor(t.Factor); err != nil {
 		return Result{Err: err}
 	}
+	if err := c.checkReplicas(t.Replicas, int(t.Partitions)); err != nil {
+		return Result{Err: err}
+	}
 	topic := &Topic{ID: t.ID, Name: t.Name, Configs: maps.Clone(t.Configs), Factor: t.Factor}
-	for range t.Partitions {
-		topic.Partitions = append(topic.Partitions, c.newPartition(topic))
+	for i := range t.Partitions {
+		topic.Partitions = append(topic.Partitions, c.newPartition(topic, t.Replicas, int(i)))
 	}
 	c.topics[t.Name] = topic
 	return Result{Changes: []Change{{Topic: topic}}}
@@ -156,18 +159,27 @@ func (c *Catalog) addPartitions(t *AddPartitions) Result {
 		return Result{Err: errorf(Invalid, "topic '%s' has %d partitions; their number can only be raised, not set to %d",
 			t.Name, len(old.Partitions), t.Total)}
 	}
+	have := len(old.Partitions)
+	if err := c.checkReplicas(t.Replicas, int(t.Total)-have); err != nil {
+		return Result{Err: err}
+	}
 	topic := *old
 	topic.Partitions = slices.Clone(old.Partitions)
-	for len(topic.Partitions) < int(t.Total) {
-		topic.Partitions = append(topic.Partitions, c.newPartition(&topic))
+	for i := range int(t.Total) - have {
+		topic.Partitions = append(topic.Partitions, c.newPartition(&topic, t.Replicas, i))
 	}
 	c.topics[t.Name] = &topic
 	return Result{Changes: []Change{{Topic: &topic}}}
 }
 
-// newPartition places one more partition of a topic.
-func (c *Catalog) newPartition(t *Topic) record.LogID {
+// newPartition places one more partition of a topic: where replicas says for
+// the i-th new one, if it says anything.
+func (c *Catalog) newPartition(t *Topic, replicas [][]uint64, i int) record.LogID {
 	id := c.newLog()
+	if len(replicas) > 0 {
+		c.setPlacement(&Placement{Log: id, Initial: replicas[i], Replicas: replicas[i], Factor: len(replicas[i])})
+		return id
+	}
 	n := t.Factor
 	if n == 0 {
 		n = c.defaultFactor()

@@ -143,7 +143,8 @@ type CreateTopic struct {
 	ID         [16]byte          `json:"id"`
 	Partitions int32             `json:"partitions"`
 	Configs    map[string]string `json:"configs,omitempty"`
-	Factor     int               `json:"factor,omitempty"` // replicas of each partition; 0: the default
+	Factor     int               `json:"factor,omitempty"`   // replicas of each partition; 0: the default
+	Replicas   [][]uint64        `json:"replicas,omitempty"` // of each partition, replica ids; none: the catalog places them
 }
 
 // DeleteTopic deletes a topic.
@@ -153,8 +154,9 @@ type DeleteTopic struct {
 
 // AddPartitions raises the number of a topic's partitions to Total.
 type AddPartitions struct {
-	Name  string `json:"name"`
-	Total int32  `json:"total"`
+	Name     string     `json:"name"`
+	Total    int32      `json:"total"`
+	Replicas [][]uint64 `json:"replicas,omitempty"` // of each new partition, as in CreateTopic
 }
 
 // AlterTopic replaces the configs of a topic.

@@ -93,6 +93,33 @@ func (c *Catalog) checkFactor(factor int) *Error {
 	return nil
 }
 
+// checkReplicas checks where n new partitions are to be placed; nothing said
+// leaves it to the catalog.
+func (c *Catalog) checkReplicas(replicas [][]uint64, n int) *Error {
+	if len(replicas) == 0 {
+		return nil
+	}
+	if len(replicas) != n {
+		return errorf(Invalid, "%d partitions need as many assignments, not %d", n, len(replicas))
+	}
+	for _, list := range replicas {
+		hosts := map[uint64]bool{}
+		for _, n := range c.candidates() {
+			hosts[n.Replica] = true
+		}
+		for _, id := range list {
+			if !hosts[id] {
+				return errorf(Invalid, "a partition is assigned twice to the same node, or to one that cannot hold data")
+			}
+			delete(hosts, id)
+		}
+		if len(list) == 0 {
+			return errorf(Invalid, "a partition needs at least one replica")
+		}
+	}
+	return nil
+}
+
 // place puts a new log on n nodes, as many as there are of those that carry least. factor
 // is what was asked for.
 func (c *Catalog) place(log record.LogID, factor, n int) {

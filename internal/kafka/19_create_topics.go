@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -66,30 +67,47 @@ func (s *Server) createTopic(ctx context.Context, t *kmsg.CreateTopicsRequestTop
 	return s.cfg.Broker.CreateTopic(ctx, spec, validateOnly)
 }
 
-// assigned takes the number of partitions from an assignment of replicas, which
-// can only name this node.
+// assigned takes the number of partitions from an assignment of replicas.
 func (s *Server) assigned(spec *broker.TopicSpec, t *kmsg.CreateTopicsRequestTopic) error {
 	if t.NumPartitions != -1 || t.ReplicationFactor != -1 {
 		return refuse(codeInvalidRequest, "give an assignment of replicas, or numbers, but not both")
 	}
-	seen := make(map[int32]bool)
+	spec.Assignment = make([][]uint64, len(t.ReplicaAssignment))
 	for _, a := range t.ReplicaAssignment {
-		if seen[a.Partition] || a.Partition < 0 || int(a.Partition) >= len(t.ReplicaAssignment) || !s.onThisNode(a.Replicas) {
-			return s.badAssignment()
+		if a.Partition < 0 || int(a.Partition) >= len(spec.Assignment) || spec.Assignment[a.Partition] != nil {
+			return badAssignment()
 		}
-		seen[a.Partition] = true
+		nodes, err := s.assignment(a.Replicas, len(t.ReplicaAssignment[0].Replicas))
+		if err != nil {
+			return err
+		}
+		spec.Assignment[a.Partition] = nodes
 	}
-	spec.Partitions, spec.ReplicationFactor = int32(len(t.ReplicaAssignment)), 1
+	spec.Partitions, spec.ReplicationFactor = int32(len(t.ReplicaAssignment)), int16(len(t.ReplicaAssignment[0].Replicas))
 	return nil
 }
 
-func (s *Server) onThisNode(replicas []int32) bool {
-	return len(replicas) == 1 && replicas[0] == s.cfg.NodeID
+// assignment turns the replicas of one partition, n of them, into nodes of the cluster.
+func (s *Server) assignment(replicas []int32, n int) ([]uint64, error) {
+	nodes := make([]uint64, len(replicas))
+	for i, id := range replicas {
+		nodes[i] = uint64(id)
+		if id == s.cfg.NodeID {
+			nodes[i] = s.cfg.Broker.NodeID()
+		}
+		if id < 0 || slices.Contains(nodes[:i], nodes[i]) {
+			return nil, badAssignment()
+		}
+	}
+	if len(nodes) == 0 || len(nodes) != n {
+		return nil, badAssignment()
+	}
+	return nodes, nil
 }
 
-func (s *Server) badAssignment() error {
+func badAssignment() error {
 	return refuse(codeInvalidReplicaAssignment,
-		"an assignment numbers the partitions from 0 and gives each the one replica on node %d", s.cfg.NodeID)
+		"an assignment numbers the partitions from 0 and gives each of them replicas on the same number of different nodes")
 }
 
 func (s *Server) createdConfigs(t *broker.Topic) (out []kmsg.CreateTopicsResponseTopicConfig) {

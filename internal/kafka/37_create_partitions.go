@@ -30,15 +30,16 @@ func (s *Server) addPartitions(ctx context.Context, t *kmsg.CreatePartitionsRequ
 	if int(t.Count) <= have {
 		return refuse(codeInvalidPartitions, "topic '%s' has %d partitions; their number can only be raised", t.Topic, have)
 	}
-	if t.Assignment != nil {
-		if len(t.Assignment) != int(t.Count)-have {
-			return s.badAssignment()
-		}
-		for _, a := range t.Assignment {
-			if !s.onThisNode(a.Replicas) {
-				return s.badAssignment()
-			}
-		}
+	if t.Assignment != nil && len(t.Assignment) != int(t.Count)-have {
+		return badAssignment()
 	}
-	return s.cfg.Broker.AddPartitions(ctx, t.Topic, t.Count, validateOnly)
+	var assignment [][]uint64
+	for _, a := range t.Assignment {
+		nodes, err := s.assignment(a.Replicas, topic.ReplicationFactor())
+		if err != nil {
+			return err
+		}
+		assignment = append(assignment, nodes)
+	}
+	return s.cfg.Broker.AddPartitions(ctx, t.Topic, t.Count, assignment, validateOnly)
 }

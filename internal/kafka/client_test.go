@@ -325,7 +325,7 @@ func TestNewTopicHasLeaders(t *testing.T) {
 	for i := range 20 {
 		name := fmt.Sprintf("new%d", i)
 		n.createTopic(name, 5)
-		if err := n.broker.AddPartitions(ctx, name, 9, false); err != nil {
+		if err := n.broker.AddPartitions(ctx, name, 9, nil, false); err != nil {
 			t.Fatal(err)
 		}
 		topic, ok := n.broker.Topic(name)

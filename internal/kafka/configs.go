@@ -76,6 +76,13 @@ func (s *Server) brokerConfigs() []config {
 		out = append(out, c)
 	}
 	standard, now := settingValues(DefaultSettings()), settingValues(s.cfg.Settings)
+	for _, list := range [][]setting{standard, now} {
+		for i := range list {
+			if list[i].name == "default.replication.factor" && list[i].value == "-1" {
+				list[i].value = strconv.Itoa(s.cfg.Broker.DefaultReplicationFactor())
+			}
+		}
+	}
 	for i, v := range now {
 		add(&broker.TopicConfigDefinition{Name: v.name, Type: v.kind, Default: standard[i].value, Doc: v.doc}, v.value)
 	}

@@ -47,7 +47,9 @@ type Config struct {
 	AdvertisedHost string
 	AdvertisedPort int32
 
-	NodeID    int32 // 0 is allowed
+	// NodeID is what clients are told as the id of this node; 0 is allowed. Other
+	// nodes are told under their ids in the cluster.
+	NodeID    int32
 	ClusterID string
 
 	Settings
@@ -61,7 +63,7 @@ type Config struct {
 // Settings are the broker settings, by Kafka's names.
 type Settings struct {
 	NumPartitions            int32         // num.partitions
-	DefaultReplicationFactor int16         // default.replication.factor
+	DefaultReplicationFactor int16         // default.replication.factor; -1: three, or as many as there are nodes
 	AutoCreateTopics         bool          // auto.create.topics.enable
 	MaxRequestBytes          int32         // socket.request.max.bytes
 	FetchMaxBytes            int32         // fetch.max.bytes
@@ -80,11 +82,12 @@ type Settings struct {
 	OffsetMetadataMaxBytes     int           // offset.metadata.max.bytes
 }
 
-// DefaultSettings are Kafka's own defaults, for one node.
+// DefaultSettings are Kafka's own defaults, but that replicas are made where
+// there are nodes for them.
 func DefaultSettings() Settings {
 	return Settings{
 		NumPartitions:              1,
-		DefaultReplicationFactor:   1,
+		DefaultReplicationFactor:   -1,
 		AutoCreateTopics:           true,
 		MaxRequestBytes:            100 << 20,
 		FetchMaxBytes:              55 << 20,

@@ -105,7 +105,7 @@ func (c *Config) kafkaOptions() []Option {
 
 		{"kafka.node.id", "", "node id that Kafka clients see", integer(&k.NodeID, 0, math.MaxInt32)},
 		{"kafka.num.partitions", "", "partitions of a topic that is created without a number", integer(&k.NumPartitions, 1, 10_000)},
-		{"kafka.default.replication.factor", "", "replicas of a topic that is created without a number", integer(&k.DefaultReplicationFactor, 1, 1)},
+		{"kafka.default.replication.factor", "", "replicas of a topic that is created without a number; -1 for three, or as many as there are nodes", integer(&k.DefaultReplicationFactor, -1, 32767)},
 		{"kafka.auto.create.topics.enable", "", "create a topic when it is first used", boolean(&k.AutoCreateTopics)},
 		{"kafka.message.max.bytes", "", "largest record batch", topicDefault(k.TopicDefaults, "max.message.bytes", "1048588", 0, math.MaxInt32)},
 		{"kafka.log.retention.ms", "", "age at which records are deleted; -1 for never", topicDefault(k.TopicDefaults, "retention.ms", "604800000", -1, math.MaxInt64)},
