@@ -34,6 +34,8 @@ type flusher struct {
 	shared   *segment            // takes the next remnants; nil: a new one
 	last     time.Time           // of the newest checkpoint
 	own, rem segWriter           // reused buffers: own segments, remnants
+
+	waiting []sealedFile // of a Manual store
 }
 
 // imageHead is what a checkpoint says beside logs and segments.
@@ -78,7 +80,7 @@ func (f *flusher) due() bool {
 	if !f.written.Load() || len(f.segments) == 0 {
 		return false
 	}
-	age := time.Since(f.last)
+	age := f.opts.Now().Sub(f.last)
 	return age >= reclaimAge || f.Low() && age >= lowEvery
 }
 

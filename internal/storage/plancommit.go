@@ -1,9 +1,9 @@
 package storage
 
 import (
+	"cmp"
 	"maps"
 	"slices"
-	"time"
 )
 
 // write writes the parts to segments and makes them durable.
@@ -20,7 +20,7 @@ func (p *plan) write() error {
 		p.f.metrics.segBytes.Add(float64(w.written))
 		w.written = 0
 	}
-	for s := range p.sizes {
+	for _, s := range p.grown() {
 		f, err := s.handle()
 		if err != nil {
 			return err
@@ -33,6 +33,11 @@ func (p *plan) write() error {
 		return p.f.syncDir(segName)
 	}
 	return nil
+}
+
+// grown are the segments that were appended to, in the order of their numbers.
+func (p *plan) grown() []*segment {
+	return slices.SortedFunc(maps.Keys(p.sizes), func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
 }
 
 // mustNotRetry is the error of a sync, whatever it says: not even for
@@ -164,8 +169,8 @@ func (p *plan) commit() {
 	}
 	old := f.segments
 	f.segments = p.listed // a stage may have brought more: the next plan takes note of them
-	for n, s := range old {
-		if p.listed[n] != s {
+	for _, n := range slices.Sorted(maps.Keys(old)) {
+		if s := old[n]; p.listed[n] != s {
 			s.drop()
 		}
 	}
@@ -181,7 +186,7 @@ func (p *plan) commit() {
 	f.own, f.rem = segWriter{buf: f.own.buf}, segWriter{buf: f.rem.buf}
 	f.image = p.head
 	f.number++
-	f.last = time.Now()
+	f.last = f.opts.Now()
 }
 
 // disown has no log append to a segment that is gone.
@@ -247,7 +252,8 @@ func (p *plan) abandon(err error) error {
 		created[s] = true
 		s.drop()
 	}
-	for s, size := range p.sizes {
+	for _, s := range p.grown() {
+		size := p.sizes[s]
 		s.size = size
 		if f, e := s.handle(); e == nil && !created[s] {
 			// Without it the space comes back later: the bytes are written over.

@@ -53,6 +53,9 @@ func Open(fs vfs.FS, dir string, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("storage: open %s: %w", dir, err)
 	}
 	s.look()
+	if opts.Manual {
+		return s, nil
+	}
 	go s.preparer.run()
 	go s.wal.run()
 	s.stopped.Go(s.monitor)

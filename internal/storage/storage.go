@@ -26,7 +26,8 @@
 //   - the preparer (walfile.go) makes the next WAL file ready;
 //   - the monitor (space.go) looks at the free space.
 //
-// Any goroutine may read.
+// Any goroutine may read. With Options.Manual there are none of these, and
+// Store.Step (manual.go) does their work.
 //
 // # Locks
 //
@@ -46,6 +47,7 @@ package storage
 import (
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/raft/v3/raftpb"
@@ -89,6 +91,11 @@ type Options struct {
 	// by default three WAL files.
 	Reserve uint64
 
+	// Manual leaves out the goroutines: the store works when Step is called. For
+	// simulations, in which one seed must give one run.
+	Manual bool
+	Now    func() time.Time // default time.Now
+
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: metrics are kept but not registered
 }
@@ -109,6 +116,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Reserve == 0 {
 		o.Reserve = 3 * uint64(o.WALFileSize)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

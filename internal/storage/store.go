@@ -64,7 +64,7 @@ type sealedFile struct {
 // of the recovered logs are set up between Open and Start. What is appended
 // before waits once a few WAL files are full.
 func (s *Store) Start() {
-	if s.started.CompareAndSwap(false, true) {
+	if s.started.CompareAndSwap(false, true) && !s.opts.Manual {
 		s.stopped.Go(s.flusher.run)
 	}
 }
@@ -76,7 +76,9 @@ func (s *Store) Close() error {
 	s.closed.Do(func() {
 		close(s.closing)
 		s.wal.stop()
-		<-s.preparer.done
+		if !s.opts.Manual {
+			<-s.preparer.done
+		}
 		s.stopped.Wait()
 		for len(s.sealed) > 0 {
 			f := <-s.sealed

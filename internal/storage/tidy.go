@@ -3,7 +3,6 @@ package storage
 import (
 	"fmt"
 	"path"
-	"time"
 )
 
 // tidyWAL keeps a few of the files that were replayed, to be used again, and
@@ -136,7 +135,7 @@ func (l *Log) missing(sizes map[uint64]int64) {
 // newFlusher makes the flusher, which goes on from the recovered checkpoint.
 func (r *recovery) newFlusher() *flusher {
 	f := &flusher{
-		Store: r.Store, number: r.newest, file: r.number, segments: r.listed, last: time.Now(),
+		Store: r.Store, number: r.newest, file: r.number, segments: r.listed, last: r.opts.Now(),
 		image: imageHead{r.image.replayFrom, r.image.seq},
 	}
 	for _, seg := range r.listed {

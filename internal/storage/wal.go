@@ -32,6 +32,8 @@ type wal struct {
 	dirty bool // something was written since the store was opened
 
 	installs uint64 // the highest number of an installation
+
+	pending []*Append // of a Manual store: taken from the queue, not written
 }
 
 // add queues a request.
@@ -97,20 +99,29 @@ func (w *wal) process(reqs []*Append) error {
 		return nil
 	}
 	for len(reqs) > 0 {
-		n := w.encode(reqs)
-		if !w.batch.empty() {
-			if err := w.write(); err != nil {
-				return err
-			}
+		n, err := w.processBatch(reqs)
+		if err != nil {
+			return err
 		}
-		if w.store.dead.Load() {
-			return w.store.failure()
-		}
-		w.apply(reqs[:n])
-		complete(reqs[:n])
 		reqs = reqs[n:]
 	}
 	return nil
+}
+
+// processBatch writes as many of the requests as fit into one batch.
+func (w *wal) processBatch(reqs []*Append) (n int, err error) {
+	n = w.encode(reqs)
+	if !w.batch.empty() {
+		if err := w.write(); err != nil {
+			return 0, err
+		}
+	}
+	if w.store.dead.Load() {
+		return 0, w.store.failure()
+	}
+	w.apply(reqs[:n])
+	complete(reqs[:n])
+	return n, nil
 }
 
 func needSync(reqs []*Append) bool {
@@ -378,6 +389,10 @@ func (w *wal) stop() {
 	w.mu.Lock()
 	w.closed = true
 	w.mu.Unlock()
+	if w.store.opts.Manual {
+		w.finishManual()
+		return
+	}
 	w.notify()
 	<-w.done
 }

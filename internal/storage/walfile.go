@@ -92,6 +92,8 @@ type preparer struct {
 	freed chan struct{} // of one element: try again, there may be space
 	done  chan struct{}
 
+	made *walFile // of a Manual store: the next file
+
 	id   uint64 // of the last file that was made
 	size int64  // of the next new file: small at first, so that a small store stays small
 
@@ -132,6 +134,11 @@ func (p *preparer) run() {
 
 // take waits for the next file.
 func (p *preparer) take() (*walFile, error) {
+	if p.store.opts.Manual {
+		f := p.made
+		p.made = nil
+		return f, nil
+	}
 	select {
 	case f := <-p.next:
 		return f, nil

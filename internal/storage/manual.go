@@ -1,0 +1,95 @@
+package storage
+
+import "fmt"
+
+// Step does a piece of the work of a Manual store: one checkpoint, or one batch
+// of the WAL. It returns false when there is nothing to do, or nothing can be done
+// because the disk is full. What was appended is done when a later Step says so by
+// its Append.Done, or never, when the disk fails.
+func (s *Store) Step() bool {
+	if s.dead.Load() {
+		return false
+	}
+	s.look()
+	if s.started.Load() && s.stepFlusher() {
+		return true
+	}
+	return s.preparer.step() && s.wal.step()
+}
+
+// stepFlusher is one round of flusher.run.
+func (s *Store) stepFlusher() bool {
+	f := s.flusher
+	for len(s.sealed) > 0 {
+		f.waiting = append(f.waiting, <-s.sealed)
+	}
+	before := len(f.waiting)
+	if before == 0 && !f.due() {
+		return false
+	}
+	f.waiting = f.flush(f.waiting)
+	return before == 0 || len(f.waiting) < before
+}
+
+// step makes the next WAL file, unless it is there; false when there is no space.
+func (p *preparer) step() bool {
+	if p.made != nil {
+		return true
+	}
+	f, err := p.make()
+	switch {
+	case err == nil:
+		p.made = f
+		p.store.setFull(causeWAL, nil)
+		return true
+	case noSpace(err):
+		p.store.setFull(causeWAL, err)
+	default:
+		p.store.fail(fmt.Errorf("prepare a WAL file: %w", err))
+	}
+	return false
+}
+
+// step is wal.run for one batch, which takes one WAL file at most.
+func (w *wal) step() bool {
+	if len(w.pending) == 0 {
+		w.mu.Lock()
+		w.pending, w.queue = w.queue, nil
+		w.mu.Unlock()
+	}
+	if len(w.pending) == 0 {
+		return false
+	}
+	if !needSync(w.pending) {
+		reqs := w.pending
+		w.pending = nil
+		w.postpone(reqs)
+		return true
+	}
+	n, err := w.processBatch(w.pending)
+	if err != nil {
+		w.store.fail(err)
+		return false
+	}
+	w.pending = w.pending[n:]
+	return true
+}
+
+// finishManual is the end of wal.run.
+func (w *wal) finishManual() {
+	defer close(w.done)
+	for !w.store.dead.Load() && w.preparer().step() && w.step() {
+		for len(w.store.sealed) > 0 {
+			closeClean((<-w.store.sealed).file) // it will be replayed
+		}
+	}
+	if !w.store.dead.Load() && w.preparer().made != nil {
+		w.finish()
+	}
+	if f := w.preparer().made; f != nil {
+		closeClean(f.file)
+	}
+	closeFiles(w.store.flusher.waiting)
+}
+
+func (w *wal) preparer() *preparer { return w.store.preparer }
