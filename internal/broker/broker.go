@@ -59,6 +59,9 @@ type Config struct {
 	// Founders are the nodes that the cluster was founded with, from the data
 	// directory; none: this node alone.
 	Founders []Node
+	// Contacts are nodes to ask as long as the catalog has not told who the
+	// members are; none: the founders.
+	Contacts []uint64
 	// Cluster reaches the other nodes; nil: there are none.
 	Cluster Cluster
 	// Leaders is the table that the host was given; nil: one of the broker's own.

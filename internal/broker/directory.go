@@ -130,6 +130,8 @@ func (d *directory) Restore(state []byte) error {
 		d.b.followNodes(changes)
 	} else if n := fresh.Node(d.b.cfg.Node); n != nil && n.Run == d.run {
 		d.begins()
+	} else if d.b.cfg.OnNodes != nil {
+		d.b.cfg.OnNodes(d.b.Nodes()) // they have to be reached for this node to begin
 	}
 	d.reached.set(fresh.Index())
 	return nil

@@ -120,7 +120,10 @@ func (d *directory) candidates() []uint64 {
 		return []uint64{node}
 	}
 	nodes := d.b.members.load().nodes
-	if len(nodes) == 0 { // nothing is known yet
+	if len(nodes) == 0 && len(d.b.cfg.Contacts) > 0 { // nothing is known yet
+		return d.b.cfg.Contacts
+	}
+	if len(nodes) == 0 {
 		for i := range d.b.cfg.Founders {
 			nodes = append(nodes, &d.b.cfg.Founders[i])
 		}

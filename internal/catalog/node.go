@@ -49,7 +49,8 @@ func (c *Catalog) Nodes() []*Node {
 func (c *Catalog) Node(id uint64) *Node { return c.nodes[id] }
 
 // start begins, or begins again, the work of a node: what lived in its memory
-// is gone. A command that is repeated is known by its Run, and changes nothing.
+// is gone. A command that is repeated is known by its Run, and changes nothing
+// but the node's addresses.
 func (c *Catalog) start(s *Start) Result {
 	if c.clusterID == "" {
 		if err := s.checkFounders(); err != nil {
@@ -65,9 +66,23 @@ func (c *Catalog) start(s *Start) Result {
 		return Result{Err: err}
 	}
 	if s.Run != "" && n.Run == s.Run {
-		return Result{}
+		return c.address(s, n)
 	}
 	return Result{Changes: c.begin(s, n)}
+}
+
+// address notes where a node is reached that has begun before.
+func (c *Catalog) address(s *Start, old *Node) Result {
+	n := *old
+	n.AMQP, n.Kafka, n.HTTP = s.AMQP, s.Kafka, s.HTTP
+	if s.Addr != "" {
+		n.Addr = s.Addr
+	}
+	if n == *old {
+		return Result{}
+	}
+	c.setNode(&n)
+	return Result{Changes: []Change{{Node: &n}}}
 }
 
 // claim checks that who starts is the member that it says it is.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"math"
+	"net"
 	"time"
 
 	"waybill/internal/kafka"
@@ -78,6 +79,8 @@ type ClusterConfig struct {
 	Cert       string   // file with the node's certificate, PEM; "": plaintext, loopback only
 	Key        string   // file with its key
 	CA         string   // file with the certificates that sign those of the nodes
+
+	listener net.Listener // in tests, instead of Listen's
 }
 
 // DiskConfig says how the node uses its disk.

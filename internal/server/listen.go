@@ -94,12 +94,21 @@ func (n *Node) amqpConfig() amqp.Config {
 	}
 }
 
+// kafkaID is the number that Kafka clients know this node by. In a cluster it
+// is the node's own, since every node must know it.
+func (n *Node) kafkaID() int32 {
+	if n.links.transport != nil {
+		return int32(n.cfg.Cluster.NodeID)
+	}
+	return n.cfg.Kafka.NodeID
+}
+
 func (n *Node) kafkaConfig() (kafka.Config, error) {
 	c := kafka.Config{
 		Broker:     n.broker,
 		Logger:     n.log,
 		Registerer: n.registry,
-		NodeID:     n.cfg.Kafka.NodeID,
+		NodeID:     n.kafkaID(),
 		ClusterID:  n.broker.ClusterID(),
 		Settings:   n.cfg.Kafka.Settings,
 	}

@@ -172,6 +172,9 @@ func (c *Config) check() error {
 		return fmt.Errorf("%w: kafka.group.min.session.timeout.ms (%d) is above kafka.group.max.session.timeout.ms (%d)",
 			ErrConfig, lo.Milliseconds(), hi.Milliseconds())
 	}
+	if id := uint64(c.Kafka.NodeID); id != 0 && c.Cluster.Listen != "" && id != c.Cluster.NodeID {
+		return fmt.Errorf("%w: kafka.node.id is %d, but in a cluster it is --node-id, which is %d: leave it out", ErrConfig, id, c.Cluster.NodeID)
+	}
 	return c.Cluster.check()
 }
 

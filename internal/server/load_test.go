@@ -31,7 +31,7 @@ frame-max = "64KiB"
 heartbeat = "10s"
 
 [kafka]
-node.id = 7
+node.id = 2
 num.partitions = 12
 "auto.create.topics.enable" = false
 log.retention.ms = 1000
@@ -61,7 +61,7 @@ func TestFile(t *testing.T) {
 		"amqp.listen":      c.AMQP.Listen == ":5672",
 		"frame-max":        c.AMQP.MaxFrame == 64<<10,
 		"heartbeat":        c.AMQP.Heartbeat == 10*time.Second,
-		"node.id":          c.Kafka.NodeID == 7,
+		"node.id":          c.Kafka.NodeID == 2,
 		"num.partitions":   c.Kafka.NumPartitions == 12,
 		"auto.create":      !c.Kafka.AutoCreateTopics,
 		"retention.ms":     c.Kafka.TopicDefaults["retention.ms"] == "1000",
@@ -111,6 +111,7 @@ func TestStrictness(t *testing.T) {
 		{"node id", "[cluster]\nnode-id = 0\n", `out of range, from 1 to`},
 		{"join without listen", "[cluster]\njoin = \"a:1\"\n", `--cluster-listen`},
 		{"half of TLS", "[cluster]\ntls-cert = \"a.crt\"\n", `belong together`},
+		{"two node ids", "kafka.node.id = 2\n[cluster]\nlisten = \"127.0.0.1:7200\"\n", `leave it out`},
 		{"nothing to advertise", "[cluster]\nlisten = \":7200\"\n", `--cluster-advertised`},
 		{"word", "[log]\nformat = \"xml\"\n", `:2: key "log.format": "xml" is none of text, json`},
 		{"user", "[users]\nalice = \"secret\"\n", `:2: unknown key "users.alice"`},

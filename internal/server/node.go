@@ -3,12 +3,15 @@
 //
 // Start: the store (which takes the lock on the data directory, and recovers),
 // the HTTP listener (so that health can be asked for while the rest starts),
-// the replica host, the broker (which returns when every raft group is led),
+// the links to other nodes (with which a new node finds out who it is, see
+// founding), the replica host, the broker (which returns when the catalog has taken
+// note of this node, and on a single node when every raft group is led),
 // and at last the AMQP and Kafka listeners. A node that accepts a client can
 // serve it.
 //
-// Stop: the AMQP and Kafka servers stop accepting, tell their clients, and
-// answer what is in flight, for a bounded time; then the broker, the host and
+// Stop: what is led here is handed over to other nodes, where there are; the AMQP and
+// Kafka servers stop accepting, tell their clients, and
+// answer what is in flight, for a bounded time; then the broker, the links, the host and
 // the store close. What was not acknowledged by then never will be. The HTTP
 // listener answers until the end, with /readyz failing from the start of it.
 //
@@ -26,6 +29,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,11 +48,8 @@ import (
 	"waybill/internal/vfs"
 )
 
-// nodeID is the replica id of the only node.
-const nodeID = 1
-
-// startTimeout is how long the raft groups may take to elect their leaders. With one
-// voter that is a write to the disk.
+// startTimeout is how long the raft groups of a node without others may take to
+// elect their leaders. With one voter that is a write to the disk.
 const startTimeout = 5 * time.Minute
 
 // Node is a running node.
@@ -62,6 +63,7 @@ type Node struct {
 
 	auth   *auth.Auth
 	store  *storage.Store
+	links  links
 	host   atomic.Pointer[replica.Host] // nil until it is open; the store's flusher reads it
 	broker *broker.Broker
 	amqp   *amqp.Server
@@ -111,10 +113,20 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if err := n.serveHTTP(); err != nil {
 		return err
 	}
+	if err := n.openLinks(ctx); err != nil {
+		return err
+	}
 	if err := n.openBroker(ctx); err != nil {
 		return err
 	}
+	if err := n.settle(); err != nil {
+		return err
+	}
+	n.serveNodes()
 	if err := n.serveClients(); err != nil {
+		return err
+	}
+	if err := n.announce(ctx); err != nil {
 		return err
 	}
 	n.watchDisk()
@@ -153,25 +165,59 @@ func (n *Node) openStore() error {
 	return nil
 }
 
-// openBroker starts the replica host, and the broker on it.
+// openBroker starts the replica host, and the broker on it. In a cluster it
+// waits as long as it takes for enough other nodes.
 func (n *Node) openBroker(ctx context.Context) error {
-	host := replica.NewHost(replica.Config{
-		Store: n.store, ReplicaID: nodeID, Logger: n.log, Registerer: n.registry,
-	})
-	n.host.Store(host)
-	n.store.Start()
-
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	var err error
-	n.broker, err = broker.Open(ctx, broker.Config{
-		Store: n.store, Host: host, Node: nodeID,
+	n.links.leaders = broker.NewLeaders()
+	hostConfig := replica.Config{
+		Store: n.store, ReplicaID: n.replicaID(), OnLeader: n.links.leaders.Set,
+		Logger: n.log, Registerer: n.registry,
+	}
+	n.links.told = n.addresses()
+	brokerConfig := broker.Config{
+		Store: n.store, Node: n.cfg.Cluster.NodeID, Replica: n.replicaID(),
+		Leaders: n.links.leaders, Addresses: n.links.told, OnNodes: n.membersChanged,
 		DefaultPartitions: n.cfg.Kafka.NumPartitions,
 		TopicDefaults:     n.cfg.Kafka.TopicDefaults,
 		Groups:            n.cfg.Kafka.GroupConfig(),
 		InFlightBytes:     inFlightBytes(),
 		Logger:            n.log, Registerer: n.registry,
-	})
+	}
+	if file := n.links.file.Load(); file != nil {
+		brokerConfig.ClusterID = file.Cluster
+		for _, m := range file.Founders {
+			brokerConfig.Founders = append(brokerConfig.Founders, broker.Node{ID: m.Node, Replica: m.Replica, Store: m.Store, Addr: m.Addr})
+		}
+	}
+	for _, m := range n.links.members() {
+		if m.Node != n.cfg.Cluster.NodeID {
+			brokerConfig.Contacts = append(brokerConfig.Contacts, m.Node)
+		}
+	}
+	var cancel context.CancelFunc
+	if n.links.transport != nil {
+		hostConfig.Transport = raftLinks{&n.links}
+		brokerConfig.Cluster = brokerLinks{n.links.transport}
+		ctx, cancel = context.WithCancel(ctx)
+	} else {
+		ctx, cancel = context.WithTimeout(ctx, startTimeout)
+	}
+	defer cancel()
+	ctx, n.links.giveUp = context.WithCancelCause(ctx)
+	defer n.links.giveUp(nil)
+
+	host := replica.NewHost(hostConfig)
+	n.host.Store(host)
+	n.store.Start()
+	n.reach(host)
+	brokerConfig.Host = host
+	stop := n.sayWhatIsMissing(ctx)
+	defer stop()
+	var err error
+	n.broker, err = broker.Open(ctx, brokerConfig)
+	if cause := context.Cause(ctx); err != nil && cause != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w (%w)", cause, err)
+	}
 	return err
 }
 
@@ -208,10 +254,37 @@ func (n *Node) ready() error {
 	}
 	host := n.host.Load()
 	if host == nil || n.view.Load() == nil {
+		if why := n.links.waits.Load(); why != nil {
+			return fmt.Errorf("starting: %s", *why)
+		}
 		return errors.New("starting")
+	}
+	if n.links.transport != nil {
+		return n.leadersKnown()
 	}
 	if open, led := host.Groups(); led < open {
 		return fmt.Errorf("%d of %d raft groups have no leader", open-led, open)
+	}
+	return nil
+}
+
+// leadersKnown returns nil when the catalog, and every log with a replica
+// here, has a leader somewhere.
+func (n *Node) leadersKnown() error {
+	if _, ok := n.broker.Controller(); !ok {
+		return errors.New("the catalog has no leader")
+	}
+	own, led := 0, 0
+	for _, log := range n.broker.Logs() {
+		if slices.Contains(log.Replicas, n.cfg.Cluster.NodeID) {
+			own++
+			if log.Leader != 0 {
+				led++
+			}
+		}
+	}
+	if led < own {
+		return fmt.Errorf("%d of %d raft groups with a replica here have no leader", own-led, own)
 	}
 	return nil
 }

@@ -103,7 +103,7 @@ func (c *Config) kafkaOptions() []Option {
 		{"kafka.listen", "kafka", "address for Kafka clients", address(&k.Listen, false)},
 		{"kafka.advertised", "kafka-advertised", "address that Kafka clients are told to connect to; without it the one that they reached", address(&k.Advertised, true)},
 
-		{"kafka.node.id", "", "node id that Kafka clients see", integer(&k.NodeID, 0, math.MaxInt32)},
+		{"kafka.node.id", "", "node id that Kafka clients see; in a cluster it is cluster.node-id", integer(&k.NodeID, 0, math.MaxInt32)},
 		{"kafka.num.partitions", "", "partitions of a topic that is created without a number", integer(&k.NumPartitions, 1, 10_000)},
 		{"kafka.default.replication.factor", "", "replicas of a topic that is created without a number; -1 for three, or as many as there are nodes", integer(&k.DefaultReplicationFactor, -1, 32767)},
 		{"kafka.auto.create.topics.enable", "", "create a topic when it is first used", boolean(&k.AutoCreateTopics)},

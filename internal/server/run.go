@@ -27,6 +27,10 @@ func Run(ctx context.Context, cfg Config, out, logTo io.Writer, warnings ...stri
 	}
 	go watchMemory(ctx)
 	n, err := Start(ctx, cfg, log)
+	if err != nil && ctx.Err() != nil {
+		log.Info("stopped before it was ready", "reason", context.Cause(ctx))
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -78,6 +82,9 @@ func (n *Node) banner() string {
 	line("AMQP", "amqp://%s%s", login, a.AMQP)
 	line("Kafka", "%s", a.Kafka)
 	line("HTTP", "http://%s  (/healthz, /readyz, /metrics, /api/overview)", a.HTTP)
+	if n.links.transport != nil {
+		line("nodes", "%s  (this is node %d of cluster %s)", n.links.addr, n.cfg.Cluster.NodeID, n.broker.ClusterID())
+	}
 	line("data", "%s  (%s free, publishing is blocked below %s)", n.dir, showBytes(n.disk.free), showBytes(n.disk.reserve))
 	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
 		line("memory", "limited to %s", showBytes(uint64(limit)))

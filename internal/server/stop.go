@@ -12,6 +12,7 @@ func (n *Node) Stop(ctx context.Context) error {
 	n.stopping.Store(true)
 	clients, cancel := context.WithTimeout(ctx, n.cfg.ShutdownTimeout)
 	defer cancel()
+	n.handOver(clients)
 	n.stopClients(clients)
 
 	if n.watching != nil {
@@ -19,6 +20,11 @@ func (n *Node) Stop(ctx context.Context) error {
 	}
 	if n.broker != nil {
 		n.broker.Close()
+	}
+	if n.links.transport != nil {
+		if err := n.links.transport.Close(); err != nil {
+			n.log.Warn("server: the listener for other nodes", "err", err)
+		}
 	}
 	if host := n.host.Load(); host != nil {
 		host.Close()

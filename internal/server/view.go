@@ -21,6 +21,7 @@ func (n *Node) newView() *admin.View {
 		Connections: n.connections,
 		Topics:      func() int { return len(n.broker.Topics()) },
 		Alarm:       n.broker.Alarm,
+		Members:     members{n},
 	}
 }
 
