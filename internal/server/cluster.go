@@ -166,12 +166,14 @@ func (n *Node) found(ctx context.Context) error {
 }
 
 // reach is what the start does when it knows who this node is: it connects
-// the replica host to the others.
+// the replica host and the broker to the other nodes. They have to serve each
+// other for any of them to start.
 func (n *Node) reach(host *replica.Host) {
-	t := n.links.transport
+	b, t := n.broker, n.links.transport
 	if t == nil {
 		return
 	}
+	n.links.broker.Store(b)
 	t.OnMessage(func(from transport.Identity, frame []byte) {
 		if err := host.Receive(from.Replica, frame); err != nil {
 			n.log.Error("a node sent what cannot be read", "from", from.Node, "err", err)
@@ -181,6 +183,15 @@ func (n *Node) reach(host *replica.Host) {
 	t.HandleCall(fetchService, func(ctx context.Context, from transport.Identity, request []byte) ([]byte, error) {
 		return host.ServeFetch(ctx, from.Replica, request)
 	})
+	calls, streams := b.Services()
+	for _, name := range calls {
+		t.HandleCall(name, func(ctx context.Context, from transport.Identity, request []byte) ([]byte, error) {
+			return b.ServeCall(ctx, from.Node, name, request)
+		})
+	}
+	for _, name := range streams {
+		t.Handle(name, func(from transport.Identity, c net.Conn) { b.ServeStream(from.Node, name, c) })
+	}
 	if table := n.links.table.Load(); table != nil {
 		t.SetPeers(table.addrs())
 	}
@@ -193,9 +204,7 @@ func (n *Node) peerChanged(node uint64, up bool) {
 			n.host.Load().Peer(m.Replica, up)
 		}
 	}
-	if b := n.links.broker.Load(); b != nil {
-		b.Peer(node, up)
-	}
+	n.broker.Peer(node, up)
 }
 
 // membersChanged follows the catalog. It is called on a shard.
@@ -218,27 +227,6 @@ func (n *Node) membersChanged(nodes []broker.Node) {
 		if up[node] && (before == nil || before.byNode[node].Replica != m.Replica) {
 			n.host.Load().Peer(m.Replica, true) // it was up before it was known who it is
 		}
-	}
-}
-
-// serveNodes serves the broker to the other nodes.
-func (n *Node) serveNodes() {
-	b, t := n.broker, n.links.transport
-	if t == nil {
-		return
-	}
-	n.links.broker.Store(b)
-	for node, up := range t.Peers() {
-		b.Peer(node, up)
-	}
-	calls, streams := b.Services()
-	for _, name := range calls {
-		t.HandleCall(name, func(ctx context.Context, from transport.Identity, request []byte) ([]byte, error) {
-			return b.ServeCall(ctx, from.Node, name, request)
-		})
-	}
-	for _, name := range streams {
-		t.Handle(name, func(from transport.Identity, c net.Conn) { b.ServeStream(from.Node, name, c) })
 	}
 }
 

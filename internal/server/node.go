@@ -122,7 +122,6 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if err := n.settle(); err != nil {
 		return err
 	}
-	n.serveNodes()
 	if err := n.serveClients(); err != nil {
 		return err
 	}
@@ -209,12 +208,16 @@ func (n *Node) openBroker(ctx context.Context) error {
 	host := replica.NewHost(hostConfig)
 	n.host.Store(host)
 	n.store.Start()
-	n.reach(host)
 	brokerConfig.Host = host
+	b, err := broker.New(brokerConfig)
+	if err != nil {
+		return err
+	}
+	n.broker = b
+	n.reach(host)
 	stop := n.sayWhatIsMissing(ctx)
 	defer stop()
-	var err error
-	n.broker, err = broker.Open(ctx, brokerConfig)
+	err = b.Start(ctx)
 	if cause := context.Cause(ctx); err != nil && cause != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w (%w)", cause, err)
 	}
