@@ -106,6 +106,9 @@ type Broker struct {
 	tending    context.Context    // of those two
 	stop       context.CancelFunc // ends it
 	running    sync.WaitGroup     // of those two
+	links      *links             // to queues that other nodes lead; nil: there are none
+	guests     guests
+	byLog      sync.Map // the *Queue of each record.LogID; the directory changes it
 
 	vhosts cowMap[*vhost]
 	topics topicRegistry
@@ -162,6 +165,9 @@ func New(cfg Config) (*Broker, error) {
 		started: cfg.Now(),
 	}
 	b.serving = b.services()
+	if cfg.Cluster != nil {
+		b.links = newLinks(b.dialQueues, b.linkLost)
+	}
 	if _, err := topic.ParseConfig(cfg.TopicDefaults); err != nil {
 		return nil, fmt.Errorf("broker: default topic configs: %w", err)
 	}
@@ -210,6 +216,7 @@ func (b *Broker) tend() {
 
 // Close releases everyone who waits in a verb. The host is closed by its owner.
 func (b *Broker) Close() {
+	b.closeQueues()
 	b.budget.close()
 	b.alarm.close()
 	b.directory.close()

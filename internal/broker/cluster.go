@@ -36,10 +36,11 @@ type service struct {
 // services lists what this broker does for other nodes.
 func (b *Broker) services() map[string]service {
 	return map[string]service{
-		"catalog":  {call: b.serveCatalog},
-		"leads":    {call: b.serveLeads},
-		"transfer": {call: b.serveTransfer},
-		"seen":     {call: b.serveSeen},
+		"catalog":    {call: b.serveCatalog},
+		"leads":      {call: b.serveLeads},
+		"transfer":   {call: b.serveTransfer},
+		"seen":       {call: b.serveSeen},
+		queueService: {stream: func(_ uint64, c net.Conn) { b.serveQueues(c) }},
 	}
 }
 

@@ -98,7 +98,6 @@ func (r *router) key(x *exchange, p *Publication, key string) bool {
 const few = 16
 
 func (r *router) add(q *Queue) {
-	q = q.current()
 	if len(r.queues) < few {
 		if !slices.Contains(r.queues, q) {
 			r.queues = append(r.queues, q)

@@ -114,7 +114,9 @@ func (b *Broker) moved(p *catalog.Placement) {
 	case o.topic != "":
 		b.replacePartition(o.topic, o.partition)
 	case o.queue != "":
-		b.vhost(o.vhost).replaceQueue(o.queue)
+		if q, ok := b.queueOf(p.Log); ok {
+			q.move(here)
+		}
 	default:
 		b.replaceCoordinator(p.Log)
 	}
@@ -138,4 +140,10 @@ func (b *Broker) nodesOf(replicas []uint64) []uint64 {
 		}
 	}
 	return nodes
+}
+
+// elsewhere reports whether other nodes have replicas of a log.
+func (b *Broker) elsewhere(log record.LogID) bool {
+	p := b.places.get(log)
+	return p != nil && (len(p.Replicas) > 1 || !p.Holds(b.cfg.Replica))
 }

@@ -27,14 +27,11 @@ type Queue struct {
 	spec   catalog.Queue // immutable
 	args   record.Table  // immutable
 	config queue.Config  // of args
-	group  queueGroup    // immutable; nil when offline
+	group  queueGroup    // nil when offline; changed by the shard under mu, see driver
 	// offline is why the queue's log cannot be served; immutable.
 	offline error
 
-	// away: no replica of the queue is on this node any more. next takes the
-	// object's place when that changes.
-	away atomic.Bool
-	next atomic.Pointer[Queue]
+	deleted atomic.Bool // the catalog has deleted the queue
 
 	mu    sync.Mutex // guards inbox
 	inbox []command  // not empty: a wake event is on its way
@@ -54,8 +51,9 @@ type Queue struct {
 	built   int   // how many of pubs are in built entries
 	entries fifo[builtEntry]
 	waits   fifo[wait]
-	dones   []func(error) // called when what is settled now is applied
-	subs    []*Subscription
+	dones   []func(error)   // called when what is settled now is applied
+	subs    []*Subscription // not closed
+	far     *away           // not led here, and something was asked of it
 	graves  burials
 	sums    sums
 
@@ -73,7 +71,8 @@ type queueState uint8
 const (
 	starting  queueState = iota // commands are held until Lead
 	leading                     //
-	following                   // commands fail with Queue.reason
+	following                   // commands go to the leader's node or, on a single one, fail with Queue.reason
+	shut                        // the host is closed; commands fail with Queue.reason
 	removed                     // the queue was deleted
 )
 
@@ -102,8 +101,8 @@ func newQueue(v *vhost, spec catalog.Queue, args record.Table) *Queue {
 	}
 	q := &Queue{vhost: v, spec: spec, args: args, config: config, fresh: noOffset}
 	q.source.init(q)
-	if !spec.Replicated() && spec.Node != v.b.cfg.Node {
-		q.offline = errElsewhere
+	if q.forwards() && !spec.Replicated() && spec.Node != v.b.NodeID() {
+		q.group = &loopGroup{queue: q}
 		return q
 	}
 	if !spec.Replicated() {
@@ -113,12 +112,15 @@ func newQueue(v *vhost, spec catalog.Queue, args record.Table) *Queue {
 		return q
 	}
 	g, err := v.b.openGroup(q.String(), spec.Log, q)
-	if err != nil {
+	switch {
+	case err == nil:
+		q.group = raftGroup{g, v.b.host}
+		g.Start()
+	case q.forwards() && v.b.elsewhere(spec.Log):
+		q.group = &loopGroup{queue: q}
+	default:
 		q.offline = err
-		return q
 	}
-	q.group = raftGroup{g, v.b.host}
-	g.Start()
 	return q
 }
 
@@ -159,28 +161,27 @@ func checkQueueArgs(name, vhost string, args record.Table) error {
 
 // remove: the catalog has deleted the queue. Called on the catalog's shard.
 func (q *Queue) remove() {
-	if q.group == nil {
+	q.deleted.Store(true)
+	g := q.driver()
+	if g == nil {
 		q.vhost.b.host.Remove(q.spec.Log)
 		return
 	}
-	q.group.remove()
+	g.remove()
+	g.Post(depart{replica.ErrRemoved}) // for one whose replica has left before
 }
 
-// moveAway: the queue's replica was moved to another node. Called on the
-// catalog's shard.
-func (q *Queue) moveAway() {
-	q.away.Store(true)
-	if q.group != nil {
-		q.group.remove()
+// move: a replica of the queue comes to this node, or has left it. Called on
+// the catalog's shard.
+func (q *Queue) move(here bool) {
+	switch g := q.driver(); {
+	case g == nil:
+		// Held offline, and nothing was deleted: the operator decides.
+	case here:
+		g.Post(arrive{})
+	default:
+		g.remove()
 	}
-}
-
-// current is the object that hosts the queue now.
-func (q *Queue) current() *Queue {
-	for next := q.next.Load(); next != nil; next = q.next.Load() {
-		q = next
-	}
-	return q
 }
 
 // publish adds one stored message; to, which may be nil, hears of it when it

@@ -12,7 +12,7 @@ type command struct {
 	outcome Outcome         // cmdSettle
 	sub     *Subscription   // cmdSettle, cmdRecover, cmdResume, cmdCancel, cmdClose
 	stored  []byte          // cmdPublish
-	to      Publisher       // cmdPublish, may be nil
+	to      Publisher       // cmdPublish, may be nil; the *guest of cmdGuestOpen and cmdGuestPublish
 	tag     uint64          // cmdPublish
 	offsets []record.Offset // cmdSettle
 	done    func(error)     // cmdSettle, cmdRecover, cmdCancel, may be nil
@@ -29,7 +29,21 @@ const (
 	cmdCancel
 	cmdClose
 	cmdVerb
+	cmdGuestOpen    // another node asks whether the queue is led here
+	cmdGuestPublish // a cmdPublish that came from there
 )
+
+// guest returns the node that a command came from, nil when it is this one.
+func (c *command) guest() *guest {
+	switch {
+	case c.verb != nil:
+		return c.verb.guest
+	case c.sub != nil:
+		return c.sub.guest
+	}
+	g, _ := c.to.(*guest)
+	return g
+}
 
 // Events that are posted to a queue, beside those of its source.
 type (
@@ -46,8 +60,9 @@ func (q *Queue) post(c command) {
 	q.mu.Lock()
 	first := len(q.inbox) == 0
 	q.inbox = append(q.inbox, c)
+	group := q.group
 	q.mu.Unlock()
-	if first && !q.group.Post(wake{}) {
+	if first && !group.Post(wake{}) {
 		q.abandon()
 	}
 }
@@ -82,15 +97,17 @@ func (q *Queue) drain() {
 const maxIdleCommands = 4096
 
 func (q *Queue) command(c *command) {
-	switch q.state {
-	case starting:
-		q.held = append(q.held, *c)
-	case leading:
+	switch {
+	case q.state == leading:
 		q.do(c)
-	case following:
-		q.fail(c, q.reason)
-	case removed:
+	case q.state == removed:
 		q.tooLate(c)
+	case q.forwards():
+		q.afar().command(c)
+	case q.state == starting:
+		q.held = append(q.held, *c)
+	default:
+		q.fail(c, q.reason)
 	}
 }
 
@@ -121,6 +138,14 @@ func (q *Queue) do(c *command) {
 		q.close(c.sub)
 	case cmdVerb:
 		q.waits.push(wait{at: q.tail(), verb: c.verb})
+	case cmdGuestOpen:
+		c.to.(*guest).welcome()
+	case cmdGuestPublish:
+		if c.to.(*guest).over {
+			q.fail(c, replica.ErrNotLeader) // one before it was refused, and is to come again
+			return
+		}
+		q.take(c)
 	}
 }
 
@@ -128,13 +153,18 @@ func (q *Queue) do(c *command) {
 // the shard owns.
 func (q *Queue) fail(c *command, err error) {
 	switch c.kind {
-	case cmdPublish:
+	case cmdPublish, cmdGuestPublish:
 		q.vhost.b.budget.release(int64(len(c.stored)))
 		if c.to != nil {
 			c.to.Published(c.tag, err)
 		}
 	case cmdVerb:
-		c.verb.done(0, unavailable(c.verb.doing, err))
+		if c.verb.guest == nil {
+			err = unavailable(c.verb.doing, err)
+		}
+		c.verb.done(0, err)
+	case cmdGuestOpen:
+		c.to.(*guest).moved()
 	default:
 		if c.done != nil {
 			c.done(err)
@@ -146,7 +176,7 @@ func (q *Queue) fail(c *command, err error) {
 // routed to it went with it, like all the others that it held.
 func (q *Queue) tooLate(c *command) {
 	switch c.kind {
-	case cmdPublish:
+	case cmdPublish, cmdGuestPublish:
 		q.vhost.b.metrics.queues.dropped.deleted.Inc()
 		q.fail(c, nil)
 	case cmdVerb:

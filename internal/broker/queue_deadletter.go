@@ -61,7 +61,7 @@ func (b *burial) copied(to *Queue, err error) {
 	}
 	b.mu.Unlock()
 	if b.open.Add(-1) == 0 {
-		b.queue.group.Post(b)
+		b.queue.driver().Post(b)
 	}
 }
 

@@ -101,28 +101,33 @@ func (q *Queue) Lead(uint64) {
 	for i := range held {
 		q.do(&held[i])
 	}
+	if q.far != nil {
+		q.far.home()
+	}
 	q.run()
 }
 
-// Follow implements replica.Machine. A subscription lives in one term of
-// leadership: what it holds is ready again for the next one.
+// Follow implements replica.Machine. What a subscription holds is in its hands
+// for one term of leadership: it is ready again for the next one.
 func (q *Queue) Follow(reason error) {
 	q.state, q.reason = following, reason
-	if errors.Is(reason, replica.ErrRemoved) {
-		if q.away.Load() {
-			q.reason = errElsewhere
-		} else {
-			q.state = removed
-		}
+	switch {
+	case errors.Is(reason, replica.ErrRemoved) && q.deleted.Load():
+		q.state = removed
+	case errors.Is(reason, replica.ErrClosed):
+		q.state = shut
 	}
-	if q.leader != nil {
-		q.leader.FailPulls(q.ended("get from", replica.ErrUnknown))
-	}
+	leader := q.leader
 	q.leader = nil
 	q.source.reset()
+	if leader != nil && q.state == following && q.forwards() {
+		leader.FailPulls(errMoved)
+	} else if leader != nil {
+		leader.FailPulls(q.ended("get from", replica.ErrUnknown))
+	}
 	for i, p := range q.pubs.drain() {
 		c := command{kind: cmdPublish, stored: p.stored, to: p.to, tag: p.tag}
-		if i < q.built && q.state == following {
+		if i < q.built && q.state != removed {
 			q.fail(&c, replica.ErrUnknown)
 		} else {
 			q.command(&c)
@@ -142,9 +147,18 @@ func (q *Queue) Follow(reason error) {
 	for i := range held {
 		q.command(&held[i])
 	}
-	q.endSubscriptions()
+	if q.state == following && q.forwards() {
+		q.moveSubscriptions()
+	} else {
+		q.endSubscriptions()
+		if q.far != nil {
+			q.far.over()
+		}
+	}
 	q.graves.reset()
+	q.sealed = false
 	q.show()
+	q.run()
 }
 
 // endDones answers those who wait for a settle. With the queue all that it
@@ -178,6 +192,18 @@ func (q *Queue) Handle(event any) {
 		q.source.arrived(e)
 	case *burial:
 		q.buried(e)
+	case arrive:
+		q.arrive()
+	case arrived:
+		q.arrived(e)
+	case depart:
+		if q.state != removed {
+			q.Follow(e.reason)
+		}
+	case *farFrames, *farLost, *farRoom, awayTick:
+		if q.far != nil {
+			q.far.handle(event)
+		}
 	default:
 		panic(fmt.Sprintf("broker: %s: unknown event %T", q, event))
 	}
@@ -252,6 +278,9 @@ func (q *Queue) nextBatch(limit int) (b queue.Batch) {
 // run lets the leader do what is possible now, and sees to what it asks for.
 func (q *Queue) run() {
 	if q.leader == nil {
+		if q.far != nil {
+			q.far.run()
+		}
 		return
 	}
 	now := q.vhost.b.cfg.Now()

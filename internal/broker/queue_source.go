@@ -290,8 +290,9 @@ func (c *cursor) fetch(off record.Offset, wanted bool) {
 	}
 	p := &piece{cursor: c, from: off, to: q.machine.Next(), wanted: wanted}
 	c.fetching = p
+	group := q.group
 	go func() {
-		p.data, p.err = q.group.readFrom(p.from, p.to, size, true)
-		q.group.Post(p)
+		p.data, p.err = group.readFrom(p.from, p.to, size, true)
+		group.Post(p)
 	}()
 }

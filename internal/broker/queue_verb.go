@@ -6,6 +6,7 @@ import (
 
 	"waybill/internal/queue"
 	"waybill/internal/record"
+	"waybill/internal/replica"
 )
 
 // verb is a call to a queue that waits for its answer. It says what is wanted
@@ -20,7 +21,8 @@ type verb struct {
 	opened            func(*Subscription) // verbSubscribe, may be nil
 	get               *get                // verbGet
 
-	consumers int // beside the answer to verbStatus
+	guest     *guest // the node that asks, nil when it is this one
+	consumers int    // beside the answer to verbStatus
 	// done hears the answer, once. It is called on the shard as a rule, and must not block.
 	done func(n int, err error)
 }
@@ -76,6 +78,10 @@ func (q *Queue) runWaits() {
 
 // carryOut does what v asks for, on the leader. The answer may come later.
 func (q *Queue) carryOut(v *verb) {
+	if v.guest != nil && v.guest.over {
+		v.done(0, replica.ErrNotLeader)
+		return
+	}
 	switch v.op {
 	case verbStatus:
 		q.used = q.vhost.b.cfg.Now()
@@ -168,7 +174,7 @@ func (q *Queue) subscribe(ctx context.Context, o SubscribeOptions, sink Sink, op
 // admit adds s to the queue.
 func (q *Queue) admit(s *Subscription) error {
 	if s.ended {
-		return errorf(NotFound, "the subscription to %s is closed", q) // its owner gave up waiting
+		return q.closedSub() // its owner gave up waiting
 	}
 	if !s.options.Pull {
 		if err := q.leader.Subscribe(&s.sub); err != nil {
@@ -182,7 +188,7 @@ func (q *Queue) admit(s *Subscription) error {
 // pull asks for one message.
 func (q *Queue) pull(v *verb) error {
 	if v.sub.state != subOpen {
-		return errorf(NotFound, "the subscription to %s is closed", q)
+		return q.closedSub()
 	}
 	if err := q.leader.Pull(&v.sub.sub); err != nil {
 		return q.refusal(err)

@@ -52,9 +52,11 @@ type Subscription struct {
 	queue   *Queue
 	sink    Sink
 	options SubscribeOptions
+	guest   *guest // the node that it came from, nil when it is this one
 
 	// Owned by the queue's shard.
 	sub   queue.Sub
+	far   farSub // while another node leads
 	state subState
 	ended bool       // Close was called
 	at    int        // its place in Queue.subs, unless closed
@@ -71,13 +73,19 @@ const (
 
 func newSubscription(q *Queue, o SubscribeOptions, sink Sink) *Subscription {
 	s := &Subscription{queue: q, sink: sink, options: o}
+	s.reset()
+	return s
+}
+
+// reset makes the side of s that a leader here sees anew.
+func (s *Subscription) reset() {
+	o := &s.options
 	s.sub = queue.Sub{NoAck: o.NoAck, Exclusive: o.Exclusive, Priority: o.Priority}
 	if o.Pull {
 		s.sub.Puller = (*outlet)(s)
 	} else {
 		s.sub.Consumer = (*outlet)(s)
 	}
-	return s
 }
 
 // Tag is the consumer tag.
@@ -95,9 +103,20 @@ func (o *outlet) Deliver(d *Delivery) { o.sink.Deliver((*Subscription)(o), d) }
 // Pulled implements queue.Puller.
 func (o *outlet) Pulled(d *Delivery, remaining int64, err error) {
 	g := o.gets.pop()
+	if err == errMoved {
+		q := o.queue
+		q.command(&command{kind: cmdVerb, verb: &verb{
+			op: verbGet, doing: "get from " + q.String(), sub: (*Subscription)(o), get: g, guest: o.guest, done: g.failed,
+		}})
+		return
+	}
 	r := getResult{remaining: int(remaining), err: err}
 	if d != nil {
 		r.delivery, r.ok = *d, true
+	}
+	if g.answer != nil {
+		g.answer(&r)
+		return
 	}
 	if g.claimed.CompareAndSwap(false, true) {
 		g.result <- r
@@ -108,8 +127,21 @@ func (o *outlet) Pulled(d *Delivery, remaining int64, err error) {
 
 // get is one call of Get that waits for its answer.
 type get struct {
-	claimed atomic.Bool    // by the answer, or by a caller that gives up
-	result  chan getResult // capacity 1
+	claimed atomic.Bool      // by the answer, or by a caller that gives up
+	result  chan getResult   // capacity 1
+	answer  func(*getResult) // called instead, on the shard, where the caller is another node
+}
+
+// failed ends a get whose verb failed after it had been answered once.
+func (g *get) failed(_ int, err error) {
+	if err == nil {
+		return
+	}
+	if g.answer != nil {
+		g.answer(&getResult{err: err})
+	} else if g.claimed.CompareAndSwap(false, true) {
+		g.result <- getResult{err: err}
+	}
 }
 
 type getResult struct {
@@ -155,9 +187,10 @@ func (s *Subscription) Resume() { s.queue.post(command{kind: cmdResume, sub: s})
 type Outcome uint8
 
 const (
-	Accept  Outcome = iota // done: remove it
-	Requeue                // put it back, to be delivered again
-	Discard                // dead-letter or drop it
+	Accept   Outcome = iota // done: remove it
+	Requeue                 // put it back, to be delivered again
+	Discard                 // dead-letter or drop it
+	giveBack                // put it back: it was not delivered after all
 )
 
 // Settle decides about delivered messages, in the order of the calls. offsets
@@ -180,11 +213,15 @@ func (s *Subscription) Recover(done func(error)) {
 // Cancel ends deliveries; what is unsettled stays with the subscription. done
 // is called on the shard, after the last Deliver.
 func (s *Subscription) Cancel(done func()) {
-	c := command{kind: cmdCancel, sub: s}
-	if done != nil {
-		c.done = func(error) { done() }
+	if done == nil {
+		s.end(nil)
+		return
 	}
-	s.queue.post(c)
+	s.end(func(error) { done() })
+}
+
+func (s *Subscription) end(done func(error)) {
+	s.queue.post(command{kind: cmdCancel, sub: s, done: done})
 }
 
 // Close ends the subscription and requeues what is unsettled.
@@ -206,10 +243,12 @@ func (q *Queue) settle(c *command) {
 		q.leader.Discard(s, c.offsets)
 	case Requeue:
 		q.leader.Requeue(s, c.offsets)
+	case giveBack:
+		q.leader.Return(s, c.offsets)
 	}
 	switch {
 	case c.done == nil:
-	case c.outcome == Requeue:
+	case c.outcome == Requeue || c.outcome == giveBack:
 		c.done(nil)
 	case q.leader.Counters().Unknown != unknown:
 		c.done(errNotHeld)

@@ -35,26 +35,16 @@ func (v *vhost) follow(c catalog.Change) {
 	case c.Queue != nil && c.Gone:
 		if q, ok := v.queues.get(c.Queue.Name); ok {
 			v.queues.delete(c.Queue.Name)
+			v.b.byLog.Delete(q.spec.Log)
 			q.remove()
 		}
 	case c.Queue != nil:
-		v.queues.set(c.Queue.Name, newQueue(v, *c.Queue, decodeArgs(c.Queue.Args)))
+		q := newQueue(v, *c.Queue, decodeArgs(c.Queue.Args))
+		v.queues.set(c.Queue.Name, q)
+		v.b.byLog.Store(c.Queue.Log, q)
 	case c.Binding != nil:
 		v.followBinding(c.Binding, c.Gone)
 	}
-}
-
-// replaceQueue: a replica of the queue comes to this node, or has left it. Who
-// holds the old object is led to the new one.
-func (v *vhost) replaceQueue(name string) {
-	old, ok := v.queues.get(name)
-	if !ok {
-		return
-	}
-	old.moveAway()
-	fresh := newQueue(v, old.spec, old.args)
-	v.queues.set(name, fresh)
-	old.next.Store(fresh)
 }
 
 func (v *vhost) followBinding(b *catalog.Binding, gone bool) {

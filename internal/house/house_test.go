@@ -66,7 +66,7 @@ var testsMayImport = map[string][]string{
 	"internal/admin":   {"internal/replica", "internal/storage", "internal/vfs", "internal/record"},
 	"internal/amqp":    {"internal/replica", "internal/storage", "internal/vfs"},
 	"internal/kafka":   {"internal/replica", "internal/storage", "internal/vfs"},
-	"internal/broker":  {"internal/vfs"},
+	"internal/broker":  {"internal/vfs", "test/check"},
 	"internal/replica": {"internal/vfs"},
 	"internal/server":  {"test/broker"},
 	"internal/cli":     {"test/broker"},

@@ -29,6 +29,17 @@ func (l *Leader) Requeue(s *Sub, offsets []record.Offset) {
 	}
 }
 
+// Return puts messages back that were handed to s and did not reach the client:
+// they do not count as delivered.
+func (l *Leader) Return(s *Sub, offsets []record.Offset) {
+	for _, off := range offsets {
+		if bytes, ok := l.release(s, off); ok {
+			l.ready.Add(off, off+1)
+			l.readyBytes += int64(bytes)
+		}
+	}
+}
+
 // Recover puts back everything that s holds.
 func (l *Leader) Recover(s *Sub) {
 	s.unacked.drain(func(off record.Offset, bytes int) {
