@@ -20,6 +20,9 @@ const (
 	// appendLimit bounds what one turn proposes, so that a group with a deep
 	// backlog of publishes does not hold up the other groups of its shard.
 	appendLimit = 4 << 20
+	// uncommittedLimit bounds what a leader has proposed and not applied: what
+	// it would keep in memory when its followers are slow, or gone.
+	uncommittedLimit = 16 << 20
 )
 
 // Group is one raft group on this node.
@@ -29,35 +32,60 @@ type Group struct {
 	shard   *shard
 	log     *storage.Log
 	machine Machine
-	leads   atomic.Bool // has called Lead, and not Follow since
+	leads   atomic.Bool          // has called Lead, and not Follow since
+	view    atomic.Pointer[view] // what other goroutines may know
 
-	settled   chan struct{} // closed when it has led, or has ended without
+	settled   chan struct{} // closed when a leader was known, or it has ended without
 	isSettled bool          // owned by the shard
 
-	// Owned by the shard's goroutine.
+	// Owned by the shard's goroutine, as all below.
 	node     *raft.RawNode
+	raftLog  *raftLog
 	applied  record.Index
 	term     uint64 // term of the entry at applied
 	conf     *raftpb.ConfState
 	inFlight int // appends with entries that the store has not finished
+	writes   int // appends that the store has not finished
 	touched  bool
+	started  bool
 	stopped  bool
 	free     *write // a finished write to use again
 	timer    time.Time
 	timerPos int
+
+	raftState                // as of the last Ready
+	last        record.Index // of what was given to the store
+	writtenTerm uint64       // of the hard state that was given to the store
+	writtenVote uint64
+
+	told struct{ leader, term uint64 } // what was announced last
+
+	uncommitted int               // bytes proposed and not applied
+	toApply     []*raftpb.Message // committed, and held back or not handed to the machine yet
+
+	clock    clock
+	reads    reads
+	transfer transfer
+	members  members
+	copies   copies
+	catchUp  catchUp
+	fetch    *fetch // a snapshot that is being fetched
 }
 
-// write is one append on its way through the store, with the messages that
-// raft wants delivered after it.
-type write struct {
-	storage.Append
-	group     *Group
-	responses []*raftpb.Message
+// raftState is what raft said last about itself.
+type raftState struct {
+	state    raft.StateType
+	lead     uint64 // replica id, or 0
+	raftTerm uint64
+	vote     uint64
+	commit   uint64
 }
 
-// AppendDone implements storage.Completion; the WAL goroutine calls it.
-func (w *write) AppendDone(*storage.Append) {
-	w.group.shard.post(item{group: w.group, kind: itemWritten, event: w})
+// view is an immutable copy of what a group's shard knows, for others.
+type view struct {
+	leader, term     uint64
+	voters, learners []uint64
+	inSync           []uint64
 }
 
 func newGroup(h *Host, id record.LogID, voters []uint64, m Machine) (*Group, error) {
@@ -80,34 +108,52 @@ func newGroup(h *Host, id record.LogID, voters []uint64, m Machine) (*Group, err
 			return nil, fmt.Errorf("restore the machine at index %d: %w", checkpoint.Applied, err)
 		}
 	}
-	raftLog, err := newRaftLog(log, hard, g.applied, g.conf)
+	if err := g.boot(hard); err != nil {
+		return nil, err
+	}
+	g.publish()
+	return g, nil
+}
+
+// boot makes the raft node from what the log holds, and the group's applied
+// index and membership.
+func (g *Group) boot(hard *raftpb.HardState) error {
+	if err := validateConfState(g.conf); err != nil {
+		return fmt.Errorf("%w: %w", storage.ErrDamaged, err)
+	}
+	if !g.alone() && g.host.cfg.Transport == nil {
+		return fmt.Errorf("the raft group has the voters %v and the learners %v: this node must be part of a cluster",
+			g.conf.GetVoters(), g.conf.GetLearners())
+	}
+	l, err := newRaftLog(g, hard)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := raftLog.check(); err != nil {
-		return nil, err
+	if err := l.check(); err != nil {
+		return err
 	}
+	g.raftLog, g.last = l, g.log.LastIndex()
+	g.writtenTerm, g.writtenVote = hard.GetTerm(), hard.GetVote()
+	g.raftState = raftState{raftTerm: l.hard.GetTerm(), vote: l.hard.GetVote(), commit: l.hard.GetCommit()}
 	g.node, err = raft.NewRawNode(&raft.Config{
-		ID:                        h.cfg.ReplicaID,
-		ElectionTick:              10,
+		ID:                        g.host.cfg.ReplicaID,
+		ElectionTick:              electionTicks,
 		HeartbeatTick:             1,
-		Storage:                   raftLog,
+		Storage:                   l,
 		Applied:                   uint64(g.applied),
 		AsyncStorageWrites:        true,
 		MaxSizePerMsg:             1 << 20,
 		MaxCommittedSizePerReady:  4 << 20,
 		MaxInflightMsgs:           256,
+		MaxInflightBytes:          uncommittedLimit,
 		CheckQuorum:               true,
 		PreVote:                   true,
 		ReadOnlyOption:            raft.ReadOnlySafe,
-		Logger:                    raftLogger{h.cfg.Logger, id},
+		Logger:                    raftLogger{g.host.cfg.Logger, g.id},
 		DisableProposalForwarding: true,
 		StepDownOnRemoval:         true,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return g, nil
+	return err
 }
 
 // ID names the group and its log.
@@ -124,8 +170,8 @@ func (g *Group) Leads() bool { return g.leads.Load() }
 // group whose only voter is this replica elects itself at once.
 func (g *Group) Start() { g.shard.post(item{group: g, kind: itemStart}) }
 
-// Settled is closed once the group has been led from here for the first time,
-// or has ended without.
+// Settled is closed once a leader of the group was known for the first time,
+// or the group has ended without.
 func (g *Group) Settled() <-chan struct{} { return g.settled }
 
 func (g *Group) settle() {
@@ -144,6 +190,26 @@ func (g *Group) Post(event any) bool {
 	return g.shard.post(item{group: g, kind: itemPost, event: event})
 }
 
+// do runs f on the group's shard; false when the host is closed.
+func (g *Group) do(f func()) bool { return g.shard.post(item{group: g, kind: itemDo, event: f}) }
+
+// ask runs f on the group's shard and waits for it.
+func (g *Group) ask(f func()) bool {
+	done := make(chan struct{})
+	if !g.do(func() { f(); close(done) }) {
+		return false
+	}
+	if g.host.cfg.Manual {
+		g.host.Step(g.host.cfg.Now())
+	}
+	select {
+	case <-done:
+		return true
+	case <-g.shard.stopped:
+		return false
+	}
+}
+
 // SetTimer asks for one call of Timer at or shortly after t; it replaces the
 // previous request; the zero time cancels. Only from the group's shard.
 func (g *Group) SetTimer(t time.Time) {
@@ -158,13 +224,11 @@ func (g *Group) handle(it *item) {
 	case itemPost:
 		g.machine.Handle(it.event)
 	case itemWritten:
-		g.written(it.event.(*write))
+		g.wrote(it.event.(*write))
 	case itemStart:
-		if !g.stopped && len(g.conf.Voters) == 1 && g.conf.Voters[0] == g.host.cfg.ReplicaID {
-			if err := g.node.Campaign(); err != nil {
-				panic(fmt.Sprintf("replica: group %d cannot elect itself: %v", g.id, err))
-			}
-		}
+		g.start()
+	case itemMessage:
+		g.receive(it.event.(*raftpb.Message))
 	case itemStop:
 		g.stop(it.event.(error))
 		if it.event == ErrRemoved {
@@ -178,30 +242,64 @@ func (g *Group) handle(it *item) {
 	}
 }
 
-func (g *Group) checkpoint() *storage.Checkpoint {
-	if g.stopped {
-		return nil
+// start applies what is known to be committed and takes part from now on.
+func (g *Group) start() {
+	if g.stopped || g.started {
+		return
 	}
-	state, live := g.machine.Snapshot(nil)
-	return &storage.Checkpoint{Applied: g.applied, Term: g.term, ConfState: g.conf, State: state, Live: live}
+	g.started = true
+	g.drain() // a change of the membership that is not applied forbids to stand for election
+	if g.stopped {
+		return
+	}
+	if !g.alone() {
+		g.wake()
+		g.standAtStart()
+	} else if err := g.node.Campaign(); err != nil {
+		panic(fmt.Sprintf("replica: group %d cannot elect itself: %v", g.id, err))
+	}
 }
 
 // advance proposes what waits and does all that raft is ready for.
 func (g *Group) advance() {
-	if g.stopped {
+	if g.stopped || !g.started || g.busyInstalling() {
 		return
 	}
+	g.askReads()
 	g.propose()
-	for g.node.HasReady() {
-		g.process(g.node.Ready())
+	g.drain()
+	if !g.stopped {
+		g.install()
+	}
+}
+
+// drain does all that raft is ready for.
+func (g *Group) drain() {
+	for g.applyPending(); !g.stopped && g.readable() && g.node.HasReady(); {
+		g.raftLog.reading = true
+		rd := g.node.Ready()
+		g.raftLog.reading = false
+		if !g.readable() {
+			return
+		}
+		g.process(&rd)
 		g.propose()
 	}
+}
+
+// readable halts the group when raft has met damage in its log.
+func (g *Group) readable() bool {
+	if err := g.raftLog.broken; err != nil {
+		g.halt("cannot be read", err)
+		return false
+	}
+	return true
 }
 
 // propose builds entries, unless an append is in flight: then what waits keeps
 // growing into a larger entry.
 func (g *Group) propose() {
-	if !g.leads.Load() || g.inFlight > 0 {
+	if !g.leads.Load() || g.inFlight > 0 || g.transfer.to != 0 || g.uncommitted > uncommittedLimit {
 		return
 	}
 	for size := 0; size < appendLimit; {
@@ -215,75 +313,36 @@ func (g *Group) propose() {
 			g.host.cfg.Logger.Warn("proposal dropped", "group", g.id, "error", err)
 			return
 		}
+		g.wake()
 		size += len(data)
+		g.uncommitted += len(data)
 		g.host.metrics.proposed(len(data))
 	}
 }
 
 // process does what one Ready asks for.
-func (g *Group) process(rd raft.Ready) {
-	if rd.SoftState != nil && rd.RaftState != raft.StateLeader && g.leads.Load() {
-		g.follow(ErrNotLeader)
-	}
+func (g *Group) process(rd *raft.Ready) {
+	g.note(rd)
 	for _, m := range rd.Messages {
 		switch m.GetTo() {
 		case raft.LocalAppendThread:
 			g.write(m)
 		case raft.LocalApplyThread:
-			g.apply(m.GetEntries())
-			g.step(m.GetResponses())
+			g.toApply = append(g.toApply, m)
 		default:
-			panic(fmt.Sprintf("replica: group %d has a message for replica %d, but a group here has one voter", g.id, m.GetTo()))
+			g.send(m)
 		}
 	}
+	g.applyPending()
+	for i := range rd.ReadStates {
+		g.readAt(&rd.ReadStates[i])
+	}
 }
 
-// write hands a MsgStorageAppend to the store.
-func (g *Group) write(m *raftpb.Message) {
-	if len(m.GetEntries()) == 0 && len(m.GetResponses()) == 0 {
-		// Only the commit index moved. Raft finds it again from the log, so
-		// it is not worth a write: it goes to disk with the next entry.
-		return
-	}
-	w := g.free
-	if w == nil {
-		w = &write{group: g}
-		w.Done = w
-		w.Log = g.log
-	} else {
-		g.free = nil
-	}
-	w.Entries, w.Sync, w.responses = m.GetEntries(), true, m.GetResponses()
-	w.HardState = nil
-	if m.Term != nil {
-		w.HardState = &raftpb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
-	}
-	if len(w.Entries) > 0 {
-		g.inFlight++
-	}
-	g.host.cfg.Store.Append(&w.Append)
-}
-
-// written steps what raft wanted to hear after a write.
-func (g *Group) written(w *write) {
-	if len(w.Entries) > 0 {
-		g.inFlight--
-	}
-	switch {
-	case g.stopped:
-	case w.Err != nil:
-		g.halt(w.Err)
-	default:
-		g.step(w.responses)
-	}
-	w.Entries, w.HardState, w.Err, w.responses = nil, nil, nil, nil
-	g.free = w
-}
-
-// halt takes the group out of service because its log refuses to be written:
-// nothing more of it is acknowledged.
-func (g *Group) halt(err error) {
-	g.host.cfg.Logger.Error("the log of a raft group cannot be written; the group is held offline", "group", g.id, "error", err)
+// halt takes the group out of service because something is wrong with its log:
+// this replica neither votes for nor acknowledges anything more of it.
+func (g *Group) halt(what string, err error) {
+	g.host.cfg.Logger.Error("the log of a raft group "+what+"; the group is held offline here", "group", g.id, "error", err)
 	g.stop(fmt.Errorf("%w: %w", ErrNotLeader, err))
 }
 
@@ -292,56 +351,23 @@ func (g *Group) stop(reason error) {
 	if g.stopped {
 		return
 	}
+	g.resign()
 	g.shard.timers.set(g, time.Time{})
+	g.sleep()
 	g.stopped = true
+	g.lead = 0
 	g.follow(reason)
+	g.endReads(reason)
+	g.endFetch()
+	g.announce()
+	g.settle()
 }
 
+// step gives raft messages of this node.
 func (g *Group) step(messages []*raftpb.Message) {
 	for _, m := range messages {
 		if err := g.node.Step(m); err != nil {
 			panic(fmt.Sprintf("replica: group %d: own %s: %v", g.id, m.GetType(), err))
 		}
-	}
-}
-
-// apply hands committed entries to the machine.
-func (g *Group) apply(entries []*raftpb.Entry) {
-	for _, e := range entries {
-		if record.Index(e.GetIndex()) != g.applied+1 {
-			panic(fmt.Sprintf("replica: group %d applies index %d after %d", g.id, e.GetIndex(), g.applied))
-		}
-		g.applied, g.term = record.Index(e.GetIndex()), e.GetTerm()
-		switch {
-		case e.GetType() != raftpb.EntryNormal:
-			panic(fmt.Sprintf("replica: group %d: entry %d changes the membership, which nobody proposed", g.id, e.GetIndex()))
-		case len(e.GetData()) > 0:
-			g.machine.Apply(Entry{Index: g.applied, Term: g.term, Data: e.GetData()})
-		default:
-			g.termBegan(e.GetTerm())
-		}
-	}
-}
-
-// termBegan: the empty entry with which a leader begins its term was applied,
-// and with it all of the earlier terms.
-func (g *Group) termBegan(term uint64) {
-	st := g.node.BasicStatus()
-	if st.RaftState != raft.StateLeader || st.HardState.GetTerm() != term || g.leads.Load() {
-		return
-	}
-	g.machine.Lead(term)
-	g.leads.Store(true)
-	g.host.count(1)
-	g.settle()
-}
-
-func (g *Group) follow(reason error) {
-	if g.leads.Swap(false) {
-		g.host.count(-1)
-	}
-	g.machine.Follow(reason)
-	if g.stopped {
-		g.settle()
 	}
 }

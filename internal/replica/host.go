@@ -2,10 +2,13 @@ package replica
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,6 +35,11 @@ type Config struct {
 	// is durable here, on every replica. It must not block.
 	OnMembers func(group record.LogID, voters, learners []uint64)
 
+	// Manual leaves out the goroutines: the shards work when Step is called, with what
+	// Go is given run by whoever calls it.
+	Manual bool
+	Go     func(func()) // runs a job that may wait for disk or network; default: a goroutine
+
 	Shards     int              // default GOMAXPROCS
 	Now        func() time.Time // default time.Now
 	Logger     *slog.Logger     // default slog.Default
@@ -44,11 +52,22 @@ type Host struct {
 	metrics *metrics
 	shards  []*shard
 
-	mu      sync.Mutex // guards the rest
+	boot      uint64        // random, so that no question of a former life is taken for one of this
+	questions atomic.Uint64 // numbers of questions and sessions
+	writing   atomic.Int64  // requests that the store has not finished
+	down      atomic.Pointer[map[uint64]bool]
+	servings  servings
+	fetches   fetches
+	ctx       context.Context // ends at Close, with the jobs
+	cancel    context.CancelFunc
+	jobs      sync.WaitGroup
+
+	mu      sync.RWMutex // guards the rest
 	groups  map[record.LogID]*Group
 	closed  bool
 	leading int           // number of groups led here
-	allLed  chan struct{} // closed, and replaced, when all groups are led
+	known   int           // number of groups whose leader is known
+	allLed  chan struct{} // closed, and replaced, when the leaders of all groups are known
 }
 
 // NewHost starts the shards of a host without groups.
@@ -62,19 +81,65 @@ func NewHost(cfg Config) *Host {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	h := &Host{cfg: cfg, metrics: newMetrics(cfg.Registerer), groups: map[record.LogID]*Group{}, allLed: make(chan struct{})}
+	if cfg.Tick <= 0 {
+		cfg.Tick = defaultTick
+	}
+	if cfg.Go == nil {
+		cfg.Go = func(job func()) { go job() }
+	}
+	h := &Host{
+		cfg:      cfg,
+		metrics:  newMetrics(cfg.Registerer),
+		groups:   map[record.LogID]*Group{},
+		allLed:   make(chan struct{}),
+		servings: servings{list: map[serveKey]*serving{}},
+		fetches:  fetches{all: make(chan struct{}, fetchesAtOnce), from: locks{held: map[uint64]chan struct{}{}}},
+	}
+	var boot [8]byte
+	_, _ = rand.Read(boot[:]) // it never fails
+	h.boot = binary.LittleEndian.Uint64(boot[:])
+	h.down.Store(&map[uint64]bool{})
+	h.ctx, h.cancel = context.WithCancel(context.Background())
 	for range cfg.Shards {
-		s := newShard(cfg.Now, h.metrics)
+		s := newShard(&h.cfg, h.metrics)
 		h.shards = append(h.shards, s)
-		go s.run()
+		if !cfg.Manual {
+			go s.run()
+		}
 	}
 	return h
 }
 
+// Step does all that is to be done at now, of a Manual host; false when there
+// was nothing.
+func (h *Host) Step(now time.Time) bool {
+	worked := false
+	for again := true; again; {
+		again = false
+		for _, s := range h.shards {
+			again = s.step(now) || again
+		}
+		worked = worked || again
+	}
+	return worked
+}
+
+// Writing is the number of requests that the store has not finished.
+func (h *Host) Writing() int { return int(h.writing.Load()) }
+
+// spawn runs a job that ends when the host is closed.
+func (h *Host) spawn(job func()) {
+	h.jobs.Add(1)
+	h.cfg.Go(func() {
+		defer h.jobs.Done()
+		job()
+	})
+}
+
 // Open prepares the group with that id and restores its machine from the
 // log's checkpoint; an error names a damaged log or a snapshot that cannot be
-// read. voters are the replica ids of a group that has no state yet. The
-// machine is called from the group's shard once Group.Start was called.
+// read. voters are the replica ids of a group that has no state yet, its preferred leader first; a
+// replica that is not among them waits until it is added. The machine is called from the group's shard once Group.Start was called.
 func (h *Host) Open(id record.LogID, voters []uint64, m Machine) (*Group, error) {
 	g, err := newGroup(h, id, voters, m)
 	if err != nil {
@@ -102,7 +167,7 @@ func (h *Host) Remove(id record.LogID) {
 	g := h.groups[id]
 	delete(h.groups, id)
 	h.mu.Unlock()
-	h.count(0)
+	h.count(0, 0)
 	if g == nil {
 		h.cfg.Store.Delete(id)
 		return
@@ -141,29 +206,31 @@ func (h *Host) Groups() (open, leading int) {
 	return len(h.groups), h.leading
 }
 
-// Led waits until every open group has a leader here.
+// Led waits until the leader of every open group is known.
 func (h *Host) Led(ctx context.Context) error {
 	for {
 		h.mu.Lock()
-		open, leading, changed := len(h.groups), h.leading, h.allLed
+		open, known, changed := len(h.groups), h.known, h.allLed
 		h.mu.Unlock()
-		if open == leading {
+		if open == known {
 			return nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("replica: %d of %d groups have no leader: %w", open-leading, open, ctx.Err())
+			return fmt.Errorf("replica: %d of %d groups have no leader: %w", open-known, open, ctx.Err())
 		}
 	}
 }
 
-// count notes that a group got its leader here (1) or lost it (-1).
-func (h *Host) count(delta int) {
+// count notes that a group got its leader here (1) or lost it (-1), and that
+// its leader became known or unknown.
+func (h *Host) count(leading, known int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.leading += delta
-	if h.leading == len(h.groups) {
+	h.leading += leading
+	h.known += known
+	if h.known == len(h.groups) {
 		close(h.allLed)
 		h.allLed = make(chan struct{})
 	}
@@ -180,7 +247,13 @@ func (h *Host) Close() {
 	for _, g := range groups {
 		g.shard.post(item{group: g, kind: itemStop, event: ErrClosed})
 	}
+	h.cancel()
 	for _, s := range h.shards {
-		s.stop()
+		if h.cfg.Manual {
+			s.finish(h.cfg.Now())
+		} else {
+			s.stop()
+		}
 	}
+	h.jobs.Wait()
 }

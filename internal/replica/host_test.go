@@ -326,7 +326,7 @@ func TestTimer(t *testing.T) {
 // TestMissingCommitted: a log that ends before what was committed is refused,
 // not served as if nothing had been lost.
 func TestMissingCommitted(t *testing.T) {
-	_, err := newRaftLog(emptyLog(t), &raftpb.HardState{Commit: new(uint64(5))}, 1, nil)
+	_, err := newRaftLog(&Group{log: emptyLog(t), applied: 1}, &raftpb.HardState{Commit: new(uint64(5))})
 	if !errors.Is(err, storage.ErrDamaged) {
 		t.Errorf("error %v", err)
 	}

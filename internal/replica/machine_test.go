@@ -20,6 +20,11 @@ type ledger struct {
 	timers  []time.Time
 	lead    chan uint64 // capacity 1: told the term
 	entries int         // applied
+
+	refuse  bool        // what comes while it does not lead is refused
+	applied func(Entry) // sees every entry, may be nil
+	bodies  bool        // values lie in the log, not in the state
+	first   uint64      // the values before this one are not needed any more
 }
 
 // put is an event: add a value, and say when it is committed.
@@ -82,6 +87,9 @@ func (l *ledger) Apply(e Entry) {
 		panic(fmt.Sprintf("entry %d at base %d, %d values, error %v", e.Index, h.Base, len(l.values), err))
 	}
 	l.entries++
+	if l.applied != nil {
+		l.applied(e)
+	}
 	for chunk := range slices.Chunk(payload, 8) {
 		l.values = append(l.values, binary.LittleEndian.Uint64(chunk))
 		if l.leads != 0 {
@@ -93,7 +101,13 @@ func (l *ledger) Apply(e Entry) {
 
 func (l *ledger) Lead(term uint64) {
 	l.leads = term
-	l.lead <- term
+	if len(l.built) != 0 {
+		panic("leads with proposals of an earlier term")
+	}
+	select {
+	case l.lead <- term:
+	default:
+	}
 }
 
 func (l *ledger) Follow(reason error) {
@@ -110,6 +124,10 @@ func (l *ledger) Follow(reason error) {
 func (l *ledger) Handle(event any) {
 	switch event := event.(type) {
 	case *put:
+		if l.refuse && l.leads == 0 {
+			event.done <- ErrNotLeader
+			return
+		}
 		l.waiting = append(l.waiting, event)
 	case *look:
 		event.answer <- slices.Clone(l.values)

@@ -11,11 +11,17 @@ import (
 	"waybill/internal/storage"
 )
 
-// raftLog shows a storage.Log to raft as its raft.Storage.
+// raftLog shows a group's storage.Log to raft as its raft.Storage.
 type raftLog struct {
-	log  *storage.Log
-	hard *raftpb.HardState
-	conf *raftpb.ConfState
+	group *Group
+	log   *storage.Log
+	hard  *raftpb.HardState
+	conf  *raftpb.ConfState
+
+	// reading is set while raft reads what is to be applied, which it has to
+	// get; what it reads at other times is for followers, and may come later.
+	reading bool
+	broken  error // what a read has met; raft can only panic about it
 }
 
 // newRaftLog prepares the state that raft starts from. The commit index on
@@ -23,18 +29,19 @@ type raftLog struct {
 // with something else; applied implies committed. It can never be ahead of the
 // log, because an entry is durable before it is committed: then entries that
 // were acknowledged are gone.
-func newRaftLog(log *storage.Log, hard *raftpb.HardState, applied record.Index, conf *raftpb.ConfState) (*raftLog, error) {
-	if hard.GetCommit() > uint64(log.LastIndex()) {
+func newRaftLog(g *Group, hard *raftpb.HardState) (*raftLog, error) {
+	if hard.GetCommit() > uint64(g.log.LastIndex()) {
 		return nil, fmt.Errorf("%w: the log ends at index %d, but %d was committed: acknowledged entries are missing",
-			storage.ErrDamaged, log.LastIndex(), hard.GetCommit())
+			storage.ErrDamaged, g.log.LastIndex(), hard.GetCommit())
 	}
 	return &raftLog{
-		log:  log,
-		conf: conf,
+		group: g,
+		log:   g.log,
+		conf:  g.conf,
 		hard: &raftpb.HardState{
 			Term:   new(max(hard.GetTerm(), 1)),
 			Vote:   new(hard.GetVote()),
-			Commit: new(max(hard.GetCommit(), uint64(applied))),
+			Commit: new(max(hard.GetCommit(), uint64(g.applied))),
 		},
 	}, nil
 }
@@ -58,37 +65,67 @@ func (l *raftLog) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
 	return l.hard, l.conf, nil
 }
 
-// Entries implements raft.Storage.
+// Entries implements raft.Storage. What a follower needs and is not in memory
+// is read ahead, off the shard: until it is there raft hears that the entries are
+// compacted and that no snapshot can be had at the moment, and asks again.
 func (l *raftLog) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
-	entries, err := l.log.Entries(record.Index(lo), record.Index(hi), maxSize, true)
+	c := &l.group.catchUp
+	disk := l.reading || l.group.state != raft.StateLeader
+	entries, err := l.log.Entries(record.Index(lo), record.Index(hi), maxSize, disk)
 	switch {
+	case errors.Is(err, storage.ErrCold):
+		if entries := c.ahead.take(lo, hi, maxSize); len(entries) > 0 {
+			return entries, nil
+		}
+		l.group.readAhead(lo)
+		return nil, raft.ErrCompacted
 	case errors.Is(err, storage.ErrNotFound):
 		return nil, raft.ErrCompacted
 	case err != nil:
-		return nil, fmt.Errorf("replica: log %d, entries %d to %d: %w", l.log.ID(), lo, hi, err)
+		l.fail(err)
+		return nil, nil
 	}
 	return entries, nil
+}
+
+func (l *raftLog) fail(err error) {
+	if l.broken == nil {
+		l.broken = err
+	}
 }
 
 // Term implements raft.Storage.
 func (l *raftLog) Term(i uint64) (uint64, error) {
 	term, err := l.log.Term(record.Index(i))
-	if errors.Is(err, storage.ErrNotFound) {
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
 		if record.Index(i) < l.log.FirstIndex() {
 			return 0, raft.ErrCompacted
 		}
 		return 0, raft.ErrUnavailable
+	case err != nil:
+		l.fail(err)
+		return 0, raft.ErrUnavailable
 	}
-	return term, err
+	return term, nil
 }
 
 // LastIndex implements raft.Storage.
 func (l *raftLog) LastIndex() (uint64, error) { return uint64(l.log.LastIndex()), nil }
 
 // FirstIndex implements raft.Storage.
-func (l *raftLog) FirstIndex() (uint64, error) { return uint64(l.log.FirstIndex()), nil }
+func (l *raftLog) FirstIndex() (uint64, error) {
+	return uint64(l.log.FirstIndex()), nil
+}
 
-// Snapshot implements raft.Storage. A group with one voter never sends one.
+// Snapshot implements raft.Storage. It tells only that there is one: the other
+// replica fetches it, see fetch.go.
 func (l *raftLog) Snapshot() (*raftpb.Snapshot, error) {
-	return nil, raft.ErrSnapshotTemporarilyUnavailable
+	g := l.group
+	if len(g.catchUp.ahead.running) > 0 {
+		return nil, raft.ErrSnapshotTemporarilyUnavailable
+	}
+	return &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{
+		Index: new(uint64(g.applied)), Term: new(g.term), ConfState: g.conf,
+	}}, nil
 }

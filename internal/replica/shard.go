@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"time"
 )
@@ -9,7 +11,7 @@ import (
 type item struct {
 	group *Group
 	kind  itemKind
-	event any // itemPost: for the machine; itemWritten: *write; itemStop: the reason; itemCheckpoint: the answer's channel; itemDo: func()
+	event any // itemPost: for the machine; itemWritten: *write; itemStop: the reason; itemCheckpoint: the answer's channel; itemDo: func(); itemMessage: *raftpb.Message
 }
 
 type itemKind uint8
@@ -21,6 +23,7 @@ const (
 	itemStop
 	itemCheckpoint
 	itemDo
+	itemMessage
 )
 
 // shard drives the groups that belong to it, on one goroutine.
@@ -40,25 +43,29 @@ type shard struct {
 	taken  []item   // the previous inbox's array, to be reused
 	ready  []*Group // touched in this turn
 	timers timerHeap
+	out    outbox
+	clock  shardClock
 }
 
-func newShard(now func() time.Time, m *metrics) *shard {
+func newShard(cfg *Config, m *metrics) *shard {
 	return &shard{
-		now:     now,
+		now:     cfg.Now,
 		metrics: m,
+		out:     outbox{transport: cfg.Transport, metrics: m},
+		clock:   shardClock{every: cfg.Tick},
 		wake:    make(chan struct{}, 1),
 		stopped: make(chan struct{}),
 	}
 }
 
 // post appends to the inbox; false when the shard is closing.
-func (s *shard) post(it item) bool {
+func (s *shard) post(items ...item) bool {
 	s.mu.Lock()
 	if s.closing {
 		s.mu.Unlock()
 		return false
 	}
-	s.inbox = append(s.inbox, it)
+	s.inbox = append(s.inbox, items...)
 	wake := s.asleep
 	s.asleep = false
 	s.mu.Unlock()
@@ -79,6 +86,16 @@ func (s *shard) stop() {
 		s.wake <- struct{}{}
 	}
 	<-s.stopped
+}
+
+// finish is stop for a shard without a goroutine.
+func (s *shard) finish(now time.Time) {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	for s.step(now) {
+	}
+	close(s.stopped)
 }
 
 // take returns the inbox; when it is empty it marks the shard asleep, unless
@@ -115,9 +132,9 @@ func (s *shard) run() {
 		if closing {
 			return
 		}
-		if items == nil && !s.timers.due(s.now()) {
+		if items == nil && !s.due(s.now()) {
 			var ring <-chan time.Time
-			if at, ok := s.timers.next(); ok {
+			if at, ok := s.next(); ok {
 				alarm.Reset(at.Sub(s.now()))
 				ring = alarm.C
 			}
@@ -135,9 +152,37 @@ func (s *shard) run() {
 	}
 }
 
-// turn handles items and the timers that are due at now, and then advances
-// every group that was touched.
+// step is one round of run without the waiting; false when there was nothing to do.
+func (s *shard) step(now time.Time) bool {
+	items, closing := s.take()
+	if items == nil {
+		if !closing {
+			s.awake()
+		}
+		if !s.due(now) {
+			return false
+		}
+	}
+	s.turn(now, items)
+	return true
+}
+
+// due reports whether a timer or a tick is.
+func (s *shard) due(now time.Time) bool { return s.timers.due(now) || s.clock.due(now) }
+
+// next is the time of the next timer or tick.
+func (s *shard) next() (time.Time, bool) {
+	at, ok := s.timers.next()
+	if tick, ticks := s.clock.next(); ticks && (!ok || tick.Before(at)) {
+		return tick, true
+	}
+	return at, ok
+}
+
+// turn handles items, the timers and the tick that are due at now, then advances
+// every group that was touched, and sends what they have to say.
 func (s *shard) turn(now time.Time, items []item) {
+	s.clock.now = now
 	for i := range items {
 		items[i].group.handle(&items[i])
 		s.touch(items[i].group)
@@ -150,12 +195,16 @@ func (s *shard) turn(now time.Time, items []item) {
 		g.machine.Timer(now)
 		s.touch(g)
 	}
+	if s.clock.due(now) {
+		s.tick(now)
+	}
 	for i, g := range s.ready {
 		g.touched = false
 		g.advance()
 		s.ready[i] = nil
 	}
 	s.ready = s.ready[:0]
+	s.out.flush()
 	s.metrics.turns.Inc()
 }
 
@@ -165,4 +214,57 @@ func (s *shard) touch(g *Group) {
 		g.touched = true
 		s.ready = append(s.ready, g)
 	}
+}
+
+// shardClock has the groups of a shard that tick.
+type shardClock struct {
+	every time.Duration
+	now   time.Time // of the turn
+	at    time.Time // of the next tick, when any group is awake
+	awake []*Group
+}
+
+func (c *shardClock) due(now time.Time) bool { return len(c.awake) > 0 && !c.at.After(now) }
+
+func (c *shardClock) next() (time.Time, bool) { return c.at, len(c.awake) > 0 }
+
+func (s *shard) addAwake(g *Group) {
+	c := &s.clock
+	if len(c.awake) == 0 {
+		c.at = c.now.Add(c.every)
+	}
+	c.awake = append(c.awake, g)
+	g.clock.place = len(c.awake)
+	s.metrics.awake.Inc()
+}
+
+func (s *shard) removeAwake(g *Group) {
+	c := &s.clock
+	last := len(c.awake) - 1
+	moved := c.awake[last]
+	c.awake[g.clock.place-1], moved.clock.place = moved, g.clock.place
+	c.awake[last] = nil
+	c.awake = c.awake[:last]
+	g.clock.place = 0
+	s.metrics.awake.Dec()
+}
+
+// tick ticks all groups that are awake, once however late it is: a process
+// that was stopped for a while must not think that it has heard nothing from its leaders.
+func (s *shard) tick(now time.Time) {
+	for i := len(s.clock.awake) - 1; i >= 0; i-- {
+		if i >= len(s.clock.awake) {
+			continue
+		}
+		g := s.clock.awake[i]
+		g.tick()
+		s.touch(g)
+	}
+	s.clock.at = now.Add(s.clock.every)
+}
+
+// sortItems puts items in the order of their groups' ids: a map has none.
+func sortItems(items []item) []item {
+	slices.SortFunc(items, func(a, b item) int { return cmp.Compare(a.group.id, b.group.id) })
+	return items
 }

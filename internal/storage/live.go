@@ -117,7 +117,11 @@ func (r *liveRead) memory(runs [][]item) error {
 			for n < len(items) && items[n].index() <= r.through && n < 64 {
 				n++
 			}
-			if err := r.take(items[:n]); err != nil || n == 0 || r.full() {
+			if n == 0 { // the first of them lies beyond
+				r.next = r.through
+				return nil
+			}
+			if err := r.take(items[:n]); err != nil || r.full() {
 				return err
 			}
 			items = items[n:]

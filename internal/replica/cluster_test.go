@@ -1,0 +1,359 @@
+package replica
+
+import (
+	"flag"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"waybill/internal/record"
+	"waybill/internal/vfs"
+)
+
+var seedFlag = flag.Uint64("replica.seed", 0, "replays one run of the tests with faults")
+
+func newSeed(t *testing.T) uint64 {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("replay with -run %s -replica.seed %d", t.Name(), seed)
+	return seed
+}
+
+// TestReplicates: what is acknowledged is on all replicas, and the preferred
+// leader of a new group leads at once.
+func TestReplicates(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 2)
+	took := w.until("leaders", time.Second, func() bool { return w.leader(1) != nil && w.leader(2) != nil })
+	t.Logf("leaders after %s", took)
+	if m := w.leader(1); m.id != 1 {
+		t.Errorf("node %d leads, not the preferred one", m.id)
+	}
+	w.puts(1, 50)
+	w.puts(2, 50)
+	w.check()
+}
+
+// TestFailover: when the leader's node dies another one leads well within a second.
+func TestFailover(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 1)
+	w.puts(1, 10)
+	var worst time.Duration
+	for range 10 {
+		w.until("a leader", 5*time.Second, func() bool { return w.leader(1) != nil })
+		w.puts(1, 3)
+		dead := w.leader(1).id
+		w.crash(dead)
+		worst = max(worst, w.until("another leader", 5*time.Second, func() bool { return w.leader(1) != nil }))
+		w.puts(1, 3)
+		w.restart(dead)
+		w.run(300 * time.Millisecond)
+	}
+	t.Logf("the slowest took %s", worst)
+	if worst > 700*time.Millisecond {
+		t.Errorf("the slowest of 10 took %s", worst)
+	}
+	w.check()
+}
+
+// TestTransfer: leadership is handed over under load without losing anything;
+// publishing goes on within 300 ms.
+func TestTransfer(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 1)
+	w.puts(1, 10)
+	for range 10 {
+		from := w.leader(1)
+		to := w.voters[(slices.Index(w.voters, from.id)+1)%3]
+		for range 20 {
+			w.put(1)
+		}
+		from.ledgers[1].group.Transfer(to)
+		took := w.until("the new leader", 2*time.Second, func() bool {
+			w.put(1)
+			m := w.leader(1)
+			return m != nil && m.id == to
+		})
+		if took > 300*time.Millisecond {
+			t.Errorf("the transfer took %s", took)
+		}
+	}
+	w.check()
+}
+
+// TestTransferToNobody: a transfer to a replica that does not answer is given
+// up, and proposals go on.
+func TestTransferToNobody(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 1)
+	w.puts(1, 5)
+	lead := w.leader(1)
+	to := w.voters[(slices.Index(w.voters, lead.id)+1)%3]
+	w.net.cut[[2]uint64{lead.id, to}] = true
+	lead.ledgers[1].group.Transfer(to)
+	w.step()
+	w.puts(1, 1)
+	w.check()
+}
+
+// TestMembership: a group moves, replica by replica, from nodes 1, 2, 3 to 3, 4,
+// 5 under load; node 1 is the leader at first.
+func TestMembership(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 1)
+	w.puts(1, 20)
+	w.start(4, vfs.NewMem())
+	w.start(5, vfs.NewMem())
+	want := []uint64{3, 4, 5}
+	w.reconfigure(1, want)
+	w.until("the new membership", 20*time.Second, func() bool {
+		w.put(1)
+		m := w.leader(1)
+		if m == nil {
+			return false
+		}
+		voters, learners := m.ledgers[1].group.Members()
+		return sameSet(voters, want) && len(learners) == 0
+	})
+	w.check()
+	// The old ones can go.
+	w.crash(1)
+	w.crash(2)
+	w.puts(1, 5)
+	w.check()
+}
+
+func (w *world) reconfigure(g record.LogID, want []uint64) {
+	for _, id := range w.ids {
+		if m := w.nodes[id]; m.host != nil {
+			m.ledgers[g].group.Reconfigure(want)
+		}
+	}
+}
+
+// TestShrinkToOne: a group of three becomes a group of one, which goes on alone,
+// also after a power cut, and grows again.
+func TestShrinkToOne(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 1)
+	w.puts(1, 20)
+	is := func(want []uint64) func() bool {
+		return func() bool {
+			m := w.leader(1)
+			if m == nil {
+				return false
+			}
+			voters, learners := m.ledgers[1].group.Members()
+			return sameSet(voters, want) && len(learners) == 0
+		}
+	}
+	w.reconfigure(1, []uint64{2})
+	w.until("one voter", 20*time.Second, is([]uint64{2}))
+	w.crash(1)
+	w.crash(3)
+	w.puts(1, 5)
+	w.crash(2)
+	w.restart(2)
+	w.puts(1, 5)
+	w.restart(1)
+	w.restart(3)
+	w.reconfigure(1, []uint64{1, 2, 3})
+	w.until("three voters", 20*time.Second, is([]uint64{1, 2, 3}))
+	w.check()
+}
+
+// TestRead: a read point on any replica is not before what was acknowledged
+// anywhere when it was asked for.
+func TestRead(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 1)
+	w.puts(1, 10)
+	for i := range 30 {
+		w.puts(1, 1)
+		want := w.acked[1][len(w.acked[1])-1]
+		m := w.nodes[w.voters[i%3]]
+		l := m.ledgers[1]
+		answered := false
+		l.group.Read(func(err error) {
+			answered = true
+			if err != nil || !slices.Contains(l.values, want) {
+				t.Errorf("node %d: error %v, it has not applied %d", m.id, err, want)
+			}
+		})
+		w.until("the read", 3*time.Second, func() bool { return answered })
+	}
+	lead := w.leader(1)
+	for _, id := range w.voters { // nobody hears it any more
+		w.net.cut[[2]uint64{lead.id, id}], w.net.cut[[2]uint64{id, lead.id}] = true, true
+	}
+	lead.ledgers[1].group.Read(func(err error) {
+		if err == nil && lead.host != nil && len(w.net.cut) > 0 {
+			t.Error("a leader that is cut off answers a read")
+		}
+	})
+	w.run(5 * time.Second)
+	w.check()
+}
+
+// TestMinCopies: with three copies wanted, nothing is acknowledged, or visible anywhere,
+// while one node is away.
+func TestMinCopies(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 1)
+	w.puts(1, 10)
+	w.run(500 * time.Millisecond)
+	for _, id := range w.ids {
+		w.nodes[id].ledgers[1].group.SetMinCopies(3)
+	}
+	lead := w.leader(1)
+	if n := lead.ledgers[1].group.Live(); n != 3 {
+		t.Errorf("%d are in sync", n)
+	}
+	away := w.voters[(slices.Index(w.voters, lead.id)+1)%3]
+	w.crash(away)
+	before := len(w.acked[1])
+	for range 5 {
+		w.put(1)
+		w.run(20 * time.Millisecond)
+	}
+	w.run(time.Second)
+	if n := len(w.acked[1]); n != before {
+		t.Errorf("%d were acknowledged with two copies", n-before)
+	}
+	for _, id := range w.voters {
+		if m := w.nodes[id]; m.host != nil && len(m.ledgers[1].values) > 10 {
+			t.Errorf("node %d has applied what has two copies only", id)
+		}
+	}
+	if n := lead.ledgers[1].group.Live(); n != 2 {
+		t.Errorf("%d are in sync", n)
+	}
+	w.restart(away)
+	w.until("acknowledgements", 10*time.Second, func() bool { return len(w.acked[1]) == before+5 })
+	w.check()
+}
+
+// TestSleep: idle groups stop ticking; a put, and the death of the leader's node,
+// wake them.
+func TestSleep(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 5)
+	for _, g := range w.groups {
+		w.puts(g, 3)
+	}
+	asleep := func() bool {
+		for _, m := range w.nodes {
+			if m.host != nil && len(m.host.shards[0].clock.awake) > 0 {
+				return false
+			}
+		}
+		return true
+	}
+	w.until("sleep", 10*time.Second, asleep)
+	w.run(10 * time.Second)
+	if !asleep() || len(w.net.list) > 0 {
+		t.Error("they woke up by themselves")
+	}
+	w.puts(1, 1)
+	if asleep() {
+		t.Error("a put did not wake the group")
+	}
+	w.until("sleep", 10*time.Second, asleep)
+	dead := w.leader(1).id
+	w.crash(dead)
+	took := w.until("another leader", 5*time.Second, func() bool { return w.leader(1) != nil })
+	t.Logf("another leader after %s", took)
+	w.puts(1, 1)
+	w.until("sleep of two", 10*time.Second, asleep)
+	w.restart(dead)
+	w.until("sleep of three", 20*time.Second, asleep)
+	w.check()
+}
+
+// TestCloseHandsOver: a leader that is stopped in order says so, and another one
+// leads at once.
+func TestCloseHandsOver(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 1)
+	w.puts(1, 5)
+	lead := w.leader(1).id
+	w.stop(lead) // in order: it says so
+	took := w.until("another leader", 5*time.Second, func() bool { return w.leader(1) != nil })
+	if took > 300*time.Millisecond {
+		t.Errorf("it took %s", took)
+	}
+	w.check()
+}
+
+// TestFaults: random faults on three or five nodes; nothing acknowledged is
+// lost, and all replicas apply the same.
+func TestFaults(t *testing.T) {
+	runs := 6
+	if testing.Short() {
+		runs = 2
+	}
+	for range runs {
+		t.Run("", func(t *testing.T) { faults(t, newSeed(t), 40) })
+	}
+}
+
+func faults(t *testing.T, seed uint64, rounds int) {
+	rng := rand.New(rand.NewPCG(seed, 2))
+	nodes := 3 + 2*rng.IntN(2)
+	w := newWorld(t, seed, nodes, 2)
+	for range rounds {
+		w.fault(rng)
+		for range 20 + rng.IntN(200) {
+			for _, g := range w.groups {
+				if rng.IntN(4) == 0 {
+					w.put(g)
+				}
+			}
+			w.step()
+			w.waver(rng)
+		}
+	}
+	w.check()
+}
+
+// waver tells nodes of others that they went and came, true or not.
+func (w *world) waver(rng *rand.Rand) {
+	if rng.IntN(200) == 0 {
+		a, b := w.voters[rng.IntN(len(w.voters))], w.voters[rng.IntN(len(w.voters))]
+		w.peer(a, b, rng.IntN(2) == 0)
+	}
+}
+
+func (w *world) fault(rng *rand.Rand) {
+	pick := func() uint64 { return w.voters[rng.IntN(len(w.voters))] }
+	switch rng.IntN(10) {
+	case 0: // the power of one, if it is up
+		if m := w.nodes[pick()]; m.host != nil {
+			w.crash(m.id)
+		}
+	case 1: // of all
+		for _, id := range w.voters {
+			if w.nodes[id].host != nil {
+				w.crash(id)
+			}
+		}
+		for _, id := range w.voters {
+			w.restart(id)
+		}
+	case 2, 3: // somebody comes back
+		if m := w.nodes[pick()]; m.host == nil {
+			w.restart(m.id)
+		}
+	case 4: // one way only
+		w.net.cut[[2]uint64{pick(), pick()}] = true
+	case 5: // cut off
+		alone := pick()
+		for _, id := range w.voters {
+			w.net.cut[[2]uint64{alone, id}], w.net.cut[[2]uint64{id, alone}] = true, true
+		}
+	case 6:
+		w.net.drop, w.net.dup = rng.Float64()*0.3, rng.Float64()*0.3
+		w.net.delayMin, w.net.delayExtra = time.Duration(rng.IntN(3))*time.Millisecond, time.Duration(rng.IntN(50))*time.Millisecond
+	case 7:
+		if m := w.leader(w.groups[rng.IntN(len(w.groups))]); m != nil {
+			m.ledgers[1].group.Transfer(pick())
+			m.ledgers[2].group.Transfer(0)
+		}
+	case 8, 9:
+		w.heal()
+	}
+}
