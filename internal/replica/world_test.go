@@ -223,6 +223,7 @@ func (w *world) crash(id uint64) {
 	sent := len(w.net.list)
 	w.stop(id)
 	w.net.list = w.net.list[:sent] // a dead node takes no leave
+	w.net.list = slices.DeleteFunc(w.net.list, func(e envelope) bool { return e.from == id }) // its connections are reset
 	m.fs = clone
 	for _, other := range w.ids {
 		w.peer(other, id, false)
