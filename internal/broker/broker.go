@@ -209,6 +209,9 @@ func (b *Broker) tend() {
 	b.leaders.hear(func(log record.LogID) {
 		b.herald.tell(log)
 		b.reconciler.look(log)
+		if q, ok := b.queueOf(log); ok {
+			q.leaderMoved()
+		}
 	})
 	b.running.Go(func() { b.herald.run(b.tending) })
 	b.running.Go(func() { b.reconciler.run(b.tending) })

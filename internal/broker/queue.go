@@ -61,6 +61,9 @@ type Queue struct {
 	gathered time.Time     // since when settled messages wait for an entry
 	due      bool          // they have waited long enough
 	sealed   bool          // its deletion is decided
+	sent     time.Time     // when the catalog was told so last
+	rejoin   time.Time     // until then consumers of the last leader may come back
+	orphaned bool          // the last consumer of an auto-delete queue left before rejoin
 	used     time.Time     // the last time that counts for x-expires
 	alarm    time.Time     // what the group's timer is set to
 	scratch  []byte

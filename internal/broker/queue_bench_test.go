@@ -109,3 +109,31 @@ func BenchmarkQueueBacklog(b *testing.B) {
 	}
 	<-sink.done
 }
+
+// BenchmarkQueueForwarded is BenchmarkQueue for a client of another node than
+// the leader, over TCP; local is the same for a client of the leader.
+func BenchmarkQueueForwarded(b *testing.B) {
+	for _, node := range []int{1, 3} {
+		b.Run(map[int]string{1: "local", 3: "forwarded"}[node], func(b *testing.B) {
+			r := newRig(b, 3, 1, nil)
+			r.tcp = true
+			r.lead(1)
+			defer r.stop()
+			n := r.nodes[node-1]
+			sink := &benchSink{left: b.N, done: make(chan struct{})}
+			if _, err := n.session.Subscribe(b.Context(), SubscribeOptions{Queue: "q"}, sink, nil); err != nil {
+				b.Fatal(err)
+			}
+			body := make([]byte, 1024)
+			w := make(slots, 2000)
+			b.ReportAllocs()
+			b.SetBytes(1024)
+			b.ResetTimer()
+			for i := range b.N {
+				w <- struct{}{}
+				n.put(b, "q", w, uint64(i), body)
+			}
+			<-sink.done
+		})
+	}
+}

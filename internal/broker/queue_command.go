@@ -102,7 +102,7 @@ func (q *Queue) command(c *command) {
 		q.do(c)
 	case q.state == removed:
 		q.tooLate(c)
-	case q.forwards():
+	case q.state != shut && q.forwards():
 		q.afar().command(c)
 	case q.state == starting:
 		q.held = append(q.held, *c)

@@ -17,8 +17,9 @@ type QueueInfo struct {
 	Exclusive   bool
 	AutoDelete  bool
 	Args        record.Table
-	Offline     error // why its log cannot be served; nil when it is
-	QueueDepth
+	Offline     error  // why its log cannot be served; nil when it is
+	Leader      uint64 // the node that leads it, as far as known here; 0 when it is not
+	QueueDepth         // on that node; elsewhere all is 0
 }
 
 // QueueDepth is the state of a queue at some moment.
@@ -48,11 +49,23 @@ func (b *Broker) Queues() []QueueInfo {
 	return list
 }
 
+// leaderNode is QueueInfo.Leader.
+func (q *Queue) leaderNode() uint64 {
+	node, ok := q.vhost.b.leaderNode(q)
+	if !ok {
+		return 0
+	}
+	return node
+}
+
 func (q *Queue) info() QueueInfo {
 	i := QueueInfo{
 		VHost: q.vhost.name, Name: q.spec.Name, Type: "classic",
 		Durable: q.spec.Durable, Exclusive: q.spec.Exclusive, AutoDelete: q.spec.AutoDelete,
 		Args: maps.Clone(q.args), Offline: q.offline, QueueDepth: q.Depth(),
+	}
+	if i.Leader = q.leaderNode(); i.Leader != q.vhost.b.NodeID() {
+		i.QueueDepth = QueueDepth{}
 	}
 	if kind, ok := q.args["x-queue-type"].(string); ok {
 		i.Type = kind
@@ -90,8 +103,8 @@ func (c *queueCollector) Describe(to chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *queueCollector) Collect(to chan<- prometheus.Metric) {
 	for _, q := range c.b.Queues() {
-		if !utf8.ValidString(q.Name) {
-			continue // AMQP allows such names, a label does not
+		if !utf8.ValidString(q.Name) || q.Leader != c.b.NodeID() {
+			continue // AMQP allows such names, a label does not; and each queue is measured by one node
 		}
 		gauge := func(d *prometheus.Desc, value int64) {
 			to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value), q.VHost, q.Name)

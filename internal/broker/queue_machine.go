@@ -96,6 +96,10 @@ func (q *Queue) Lead(uint64) {
 	q.leader = queue.NewLeader(&q.machine, q.config, &q.source)
 	q.sums = sums{}
 	q.used = q.vhost.b.cfg.Now()
+	q.rejoin, q.orphaned = time.Time{}, false
+	if q.forwards() && q.machine.Delivered() > 0 {
+		q.rejoin = q.used.Add(awayWait)
+	}
 	held := q.held
 	q.held = nil
 	for i := range held {
@@ -322,6 +326,12 @@ func (q *Queue) note(now time.Time) {
 	if q.config.Expires > 0 && q.leader.Consumers() == 0 && !q.sealed {
 		soonest(q.used.Add(q.config.Expires))
 	}
+	if q.sealed {
+		soonest(q.sent.Add(sendTimeout))
+	}
+	if q.orphaned {
+		soonest(q.rejoin)
+	}
 	// A timer that rings too early costs less than setting it again for
 	// every message.
 	if !next.IsZero() && (q.alarm.IsZero() || next.Before(q.alarm)) {
@@ -338,10 +348,22 @@ func (q *Queue) settleDelay() time.Duration {
 	return settleDelay
 }
 
-// retire deletes a queue that nobody has used for the time of x-expires.
+// retire deletes a queue that nobody has used for the time of x-expires, or
+// whose last consumer is gone.
 func (q *Queue) retire(now time.Time) {
-	if q.config.Expires > 0 && q.leader.Consumers() == 0 && !q.sealed && now.Sub(q.used) >= q.config.Expires {
-		q.sealed = true
-		q.expire()
+	switch {
+	case q.sealed && now.Sub(q.sent) >= sendTimeout:
+		q.end(now) // the catalog had no leader for so long
+	case q.sealed || q.leader.Consumers() > 0:
+	case q.config.Expires > 0 && now.Sub(q.used) >= q.config.Expires:
+		q.end(now)
+	case q.orphaned && !now.Before(q.rejoin):
+		q.end(now)
 	}
+}
+
+// end has the queue deleted.
+func (q *Queue) end(now time.Time) {
+	q.sealed, q.sent = true, now
+	q.expire()
 }

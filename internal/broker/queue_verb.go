@@ -155,7 +155,7 @@ func (q *Queue) seal(v *verb) (int, error) {
 	case v.ifEmpty && n > 0:
 		return 0, errorf(PreconditionFailed, "%s not empty", q)
 	}
-	q.sealed = true
+	q.sealed, q.sent = true, q.vhost.b.cfg.Now()
 	v.decided()
 	return n, nil
 }

@@ -280,13 +280,12 @@ func (f *frameReader) read(size int) ([]byte, error) {
 		return b, err
 	}
 	// A long one gets its memory as it arrives.
-	b := make([]byte, 0, min(size, chunk))
-	for len(b) < size {
-		n := min(size-len(b), max(len(b), chunk))
-		b = append(b, make([]byte, n)...)
-		if _, err := io.ReadFull(f.r, b[len(b)-n:]); err != nil {
-			return nil, err
+	b := make([]byte, min(size, 4*chunk))
+	for have := 0; ; {
+		if _, err := io.ReadFull(f.r, b[have:]); err != nil || len(b) == size {
+			return b, err
 		}
+		have = len(b)
+		b = append(b, make([]byte, min(size-have, have))...)
 	}
-	return b, nil
 }

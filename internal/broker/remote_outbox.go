@@ -165,7 +165,7 @@ func (o *outbox) flush(conn net.Conn) error {
 		}
 		o.mu.Lock()
 		o.writing = 0
-		if cap(batch) <= keepOutbox {
+		if cap(batch) <= max(keepOutbox, 4*len(batch)) {
 			o.spare = batch[:0]
 		}
 		fed := o.feed()
@@ -178,7 +178,7 @@ func (o *outbox) flush(conn net.Conn) error {
 
 const (
 	writeChunk = 256 << 10
-	keepOutbox = 1 << 20 // the largest buffer that is kept for the next frames
+	keepOutbox = 256 << 10 // the largest buffer that is kept for the next frames although the last ones needed much less
 )
 
 // close drops what is there and what comes.

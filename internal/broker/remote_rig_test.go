@@ -68,6 +68,8 @@ func (r *rig) node(id uint64, hosts bool, members []*Node, args record.Table) *r
 		metrics: newMetrics(nil),
 		leaders: NewLeaders(),
 	}
+	n.directory = &directory{b: n.Broker, group: new(replica.Group), closed: make(chan struct{})}
+	close(n.directory.closed) // what is sent to it is lost
 	n.alarm.init()
 	n.sessions.Store(id << 44)
 	n.members.set(members)

@@ -291,6 +291,9 @@ func (q *Queue) close(s *Subscription) {
 // enter and leave keep the list of the subscriptions that are not closed.
 func (q *Queue) enter(s *Subscription) {
 	s.state = subOpen
+	if !s.options.Pull {
+		q.orphaned = false
+	}
 	s.at = len(q.subs)
 	q.subs = append(q.subs, s)
 }
@@ -308,10 +311,14 @@ func (q *Queue) leave(s *Subscription) {
 // queue goes.
 func (q *Queue) left(s *Subscription) {
 	q.used = q.vhost.b.cfg.Now()
-	if q.spec.AutoDelete && !s.options.Pull && q.leader.Consumers() == 0 && !q.sealed {
-		q.sealed = true
-		q.expire()
+	if !q.spec.AutoDelete || s.options.Pull || q.leader.Consumers() > 0 || q.sealed {
+		return
 	}
+	if q.used.Before(q.rejoin) {
+		q.orphaned = true // others may be on their way from the last leader
+		return
+	}
+	q.end(q.used)
 }
 
 // endSubscriptions tells all subscriptions that they are over.
