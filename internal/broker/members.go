@@ -193,6 +193,7 @@ type Log struct {
 	Term     uint64   // of the leader
 	Replicas []uint64 // the nodes that should have it, the preferred leader first
 	InSync   []uint64 // those of them that are up to date; nil: this node does not lead it and cannot tell
+	Moving   bool     // its raft group has not got the wanted members yet, as far as that is known here
 }
 
 // Logs lists all replicated logs.
@@ -207,6 +208,8 @@ func (b *Broker) Logs() []Log {
 		l.Leader, l.Term, _ = b.LeaderOf(id)
 		if g := b.groupOf(id); g != nil && g.Leads() {
 			l.InSync = b.nodesOf(g.InSync())
+			voters, learners := g.Members()
+			l.Moving = len(learners) > 0 || !sameReplicas(voters, p.Replicas)
 		}
 		logs = append(logs, l)
 	}
@@ -225,6 +228,10 @@ func (b *Broker) Logs() []Log {
 		}
 	}
 	return logs
+}
+
+func sameReplicas(a, b []uint64) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
 // seen is the request of service "seen".

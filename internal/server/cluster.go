@@ -82,7 +82,6 @@ func (n *Node) checkIdentity(file *clusterFile) error {
 func (n *Node) adopt(file *clusterFile) {
 	n.links.table.Store(newMemberTable(slices.Concat(file.Founders, file.Members)))
 	n.links.file.Store(file)
-	n.log = n.log.With("node", file.Node)
 }
 
 // identity is who this node is now.

@@ -130,10 +130,11 @@ func (f *founding) round(ctx context.Context) (file *clusterFile, wait string, e
 	if view[0].Store != f.self.Store {
 		return nil, fmt.Sprintf("node %d founds the cluster", view[0].Node), nil
 	}
-	for i := range view {
-		view[i].Replica = view[i].Node
+	founders := slices.Clone(view) // others are being told of the view
+	for i := range founders {
+		founders[i].Replica = founders[i].Node
 	}
-	return f.outcome(newClusterID(), f.self.Node, view, nil), "", nil
+	return f.outcome(newClusterID(), f.self.Node, founders, nil), "", nil
 }
 
 func newClusterID() string { return rand.Text()[:22] }

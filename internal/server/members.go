@@ -44,9 +44,14 @@ func (m members) Status() admin.ClusterStatus {
 			s.LeaderlessTotal++
 			s.Leaderless = named(s.Leaderless, l.What)
 		}
-		if live := m.live(&l, down); live < len(l.Replicas) {
+		live := m.live(&l, down)
+		text := fmt.Sprintf("%s (%d of %d)", l.What, live, len(l.Replicas))
+		if l.Moving { // a node that is lost may still count for its majority
+			text = fmt.Sprintf("%s (%d of %d, its replicas are being moved)", l.What, live, len(l.Replicas))
+		}
+		if live < len(l.Replicas) || l.Moving {
 			s.UnderReplicatedTotal++
-			s.UnderReplicated = named(s.UnderReplicated, fmt.Sprintf("%s (%d of %d)", l.What, live, len(l.Replicas)))
+			s.UnderReplicated = named(s.UnderReplicated, text)
 		}
 	}
 	return s

@@ -67,6 +67,10 @@ func pause(ctx context.Context, d time.Duration) {
 // refused logs a refusal, one a second at most.
 func (t *Transport) refused(raw net.Conn, err error) {
 	t.metrics.refused.Inc()
+	if errors.Is(err, errNotYet) {
+		t.log.Debug("transport: a connection is refused", "from", raw.RemoteAddr(), "err", err)
+		return
+	}
 	now := time.Now()
 	t.mu.Lock()
 	often := now.Sub(t.refusal) < time.Second
@@ -127,21 +131,21 @@ func (t *Transport) examine(c *conn, h *hello, own Identity) error {
 		return err
 	}
 	if c.stranger && h.kind != kindCalls {
-		return fmt.Errorf("node %d or node %d is in no cluster yet", own.Node, h.who.Node)
+		return fmt.Errorf("%w: node %d or node %d is in no cluster", errNotYet, own.Node, h.who.Node)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch h.kind {
 	case kindMessages:
 		if t.onMessage == nil {
-			return fmt.Errorf("node %d is starting", own.Node)
+			return fmt.Errorf("%w: node %d is starting", errNotYet, own.Node)
 		}
 		return nil
 	case kindCalls:
 		return nil
 	case kindStream:
 		if t.streams[h.service] == nil {
-			return fmt.Errorf("node %d does not serve %q, or not yet", own.Node, h.service)
+			return fmt.Errorf("%w: node %d does not serve %q", errNotYet, own.Node, h.service)
 		}
 		return nil
 	default:

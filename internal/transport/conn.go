@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// errNotYet marks a refusal that will end by itself: a node is just starting.
+var errNotYet = errors.New("not yet")
+
 const (
 	tlsTimeout   = 5 * time.Second
 	helloTimeout = 10 * time.Second // TLS included
@@ -126,7 +129,7 @@ func (t *Transport) greet(ctx context.Context, raw net.Conn, node uint64, k kind
 		return nil, err
 	}
 	if c.stranger && node != 0 {
-		return nil, errors.New("it is in no cluster yet")
+		return nil, fmt.Errorf("%w: it is in no cluster", errNotYet)
 	}
 	return c, t.register(c)
 }

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -41,6 +42,7 @@ type peer struct {
 	addr string
 
 	told  time.Time     // owned by run: when it was logged that the peer is down
+	met   bool          // owned by run: it was up once
 	ended chan struct{} // closed when run has returned
 }
 
@@ -142,8 +144,12 @@ const downAgain = time.Minute
 func (p *peer) tell(up bool, err error) {
 	changed := p.up.Swap(up) != up
 	if now := time.Now(); !up && p.ctx.Err() == nil && (changed || now.Sub(p.told) >= downAgain) {
+		level, text := slog.LevelWarn, "a node is down"
+		if !p.met && p.told.IsZero() {
+			level, text = slog.LevelInfo, "a node is not up yet"
+		}
 		p.told = now
-		p.t.log.Warn("a node is down", "node", p.node, "addr", p.address(), "err", err)
+		p.t.log.Log(p.ctx, level, text, "node", p.node, "addr", p.address(), "err", err)
 	}
 	if !changed {
 		return
@@ -156,6 +162,7 @@ func (p *peer) tell(up bool, err error) {
 	p.t.mu.Unlock()
 	p.metrics.setUp(up)
 	if up {
+		p.met = true
 		p.t.log.Info("a node is up", "node", p.node, "addr", p.address())
 	}
 	if tell != nil && p.t.ctx.Err() == nil {
