@@ -95,6 +95,9 @@ func (d *dev) run(ctx context.Context) error {
 	if err := d.awaitReady(ctx); err != nil {
 		return err
 	}
+	if ctx.Err() != nil {
+		return nil // told to stop before that
+	}
 	d.out.print(d.banner())
 	return d.watch(ctx)
 }

@@ -30,6 +30,8 @@ type broker struct {
 	kafka  string
 	launch func(*broker) error // starts its processes
 	procs  []*process
+
+	cluster *cluster // nil: a single node
 }
 
 // process is a child with a process group of its own, so that its children end with it.

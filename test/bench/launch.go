@@ -17,6 +17,7 @@ func newBrokers(dir, binary, jars string) map[string]*broker {
 		kafka:      {launch: launchKafka(filepath.Join(dir, "kafka"), jars)},
 		kafkaFlush: {launch: launchKafka(filepath.Join(dir, "kafka-flush"), jars, "log.flush.interval.messages=1")},
 	}
+	addClusters(all, dir, binary, jars)
 	for name, b := range all {
 		b.name = name
 	}

@@ -96,6 +96,9 @@ func (r *runner) ready(ctx context.Context, c contender, w row) error {
 // once prepares and measures.
 func (r *runner) once(ctx context.Context, w row, c contender) (*bench.Result, error) {
 	b := r.brokers[c.broker]
+	if w.failover() {
+		return r.failover(ctx, w, b)
+	}
 	if w.prepare != nil {
 		if _, err := r.bench(ctx, w.protocol, b, append(append([]string{}, w.prepare...), c.args...)); err != nil {
 			return nil, fmt.Errorf("prepare: %w", err)

@@ -84,8 +84,8 @@ var (
 	usual = []metric{confirmRate, confirmP50, confirmP99, arriveP99, cpu, written}
 )
 
-// allRows is the table.
-func allRows(s settings) []row {
+// singleRows are the rows with one node each.
+func singleRows(s settings) []row {
 	const many = "10000"
 	some := strconv.Itoa(s.backlog)
 	return []row{
