@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -129,24 +130,31 @@ func (c *Cluster) LeaderOf(ctx context.Context, words ...string) (*Node, error) 
 }
 
 // AwaitHealth waits until every node is up and every group is led and has all its replicas,
-// as every running node sees it.
-func (c *Cluster) AwaitHealth(ctx context.Context) error {
+// as every running node sees it. Groups that ignore returns true for do not count, such as those that are
+// being created all the time; nil: all count.
+func (c *Cluster) AwaitHealth(ctx context.Context, ignore func(group string) bool) error {
+	var last error
 	for {
-		err := c.unhealthy(ctx)
+		err := c.unhealthy(ctx, ignore)
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() == nil || last == nil { // what was cut off says less
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the cluster does not become healthy: %w", err)
+			return fmt.Errorf("the cluster does not become healthy: %w", last)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
-func (c *Cluster) unhealthy(ctx context.Context) error {
+func (c *Cluster) unhealthy(ctx context.Context, ignore func(string) bool) error {
 	for _, n := range c.Nodes {
-		s, err := n.Status(ctx)
+		limited, cancel := context.WithTimeout(ctx, 5*time.Second)
+		s, err := n.Status(limited)
+		cancel()
 		if err != nil {
 			return err
 		}
@@ -155,9 +163,11 @@ func (c *Cluster) unhealthy(ctx context.Context) error {
 				return fmt.Errorf("node %d sees node %d down", n.ID, m.ID)
 			}
 		}
-		if s.LeaderlessTotal > 0 || s.UnderReplicatedTotal > 0 {
-			return fmt.Errorf("node %d sees %d groups without a leader %v, %d with too few replicas %v",
-				n.ID, s.LeaderlessTotal, s.Leaderless, s.UnderReplicatedTotal, s.UnderReplicated)
+		if ignore != nil {
+			s.Leaderless, s.UnderReplicated = slices.DeleteFunc(s.Leaderless, ignore), slices.DeleteFunc(s.UnderReplicated, ignore)
+		}
+		if len(s.Leaderless)+len(s.UnderReplicated) > 0 {
+			return fmt.Errorf("node %d sees groups without a leader %v, with too few replicas %v", n.ID, s.Leaderless, s.UnderReplicated)
 		}
 	}
 	return nil

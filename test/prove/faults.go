@@ -319,7 +319,7 @@ func restartEach(ctx context.Context, s *scene) error {
 		if err := other.Change(ctx, "drain", map[string]any{"node": n.ID, "undo": true}); err != nil {
 			return err
 		}
-		if err := s.cluster.AwaitHealth(ctx); err != nil {
+		if err := s.cluster.AwaitHealth(ctx, justDeclared); err != nil {
 			return err
 		}
 	}

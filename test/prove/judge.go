@@ -59,7 +59,7 @@ func (r *rig) judge(name string, f Fault, t times, m mode, broken error, held bo
 		}
 		took, ok := line.recovery(t.fault, since, t.end)
 		res.RecoverMS = took.Milliseconds()
-		if !ok || took > f.Recover {
+		if code != Lossy && (!ok || took > f.Recover) {
 			why = append(why, fmt.Sprintf("recovered after %v (%v), the bound is %v", took.Round(time.Millisecond), ok, f.Recover))
 		}
 	}

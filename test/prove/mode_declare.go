@@ -12,7 +12,13 @@ import (
 )
 
 // declarePace is between two declarations of a kind.
-const declarePace = 100 * time.Millisecond
+const declarePace = 200 * time.Millisecond
+
+// Names of what is declared begin so.
+const (
+	declaredName = "declared-"
+	createdName  = "created-"
+)
 
 // declareMode declares queues and topics, one after the other. What was answered must be there.
 type declareMode struct {
@@ -48,7 +54,7 @@ func (d *declareMode) declareQueues(ctx context.Context) {
 			stop := context.AfterFunc(ctx, func() { _ = conn.CloseDeadline(time.Now().Add(time.Second)) })
 			for err == nil && ctx.Err() == nil {
 				n++
-				name := fmt.Sprintf("declared-%d", n)
+				name := fmt.Sprint(declaredName, n)
 				if _, err = ch.QueueDeclare(name, true, false, false, false, nil); err == nil {
 					d.answered(&d.queues, name)
 				}
@@ -73,7 +79,7 @@ func (d *declareMode) createTopics(ctx context.Context) {
 	defer cl.Close()
 	admin := kadm.NewClient(cl)
 	for n := 0; ctx.Err() == nil; n++ {
-		name := fmt.Sprintf("created-%d", n)
+		name := fmt.Sprint(createdName, n)
 		limited, cancel := context.WithTimeout(ctx, 5*time.Second)
 		resp, err := admin.CreateTopic(limited, 1, -1, nil, name)
 		cancel()

@@ -81,7 +81,7 @@ func (r *rig) run(name string, f Fault, inj injector) (map[string]Result, error)
 	}
 	pause(ctx, loadBefore)
 	s := r.scene()
-	if !r.single {
+	if inj.peers && !r.single {
 		if err := r.gather(ctx, s.victim); err != nil {
 			return nil, err
 		}
@@ -129,7 +129,7 @@ func (r *rig) gather(ctx context.Context, to *clustertest.Node) error {
 		}
 		left := 0
 		for _, g := range groups {
-			if g.Leader == to.ID || strings.Contains(g.What, "declared-") || strings.Contains(g.What, "created-") {
+			if g.Leader == to.ID || justDeclared(g.What) {
 				continue
 			}
 			left++
@@ -163,7 +163,9 @@ func (r *rig) awaitService(ctx context.Context, f Fault, since time.Time) error 
 	if r.single {
 		return r.cluster.WaitReady()
 	}
-	return r.cluster.AwaitHealth(limited)
+	err := r.cluster.AwaitHealth(limited, justDeclared)
+	r.note("the cluster was healthy %v after the end of the fault (%v)", time.Since(since).Round(10*time.Millisecond), err)
+	return err
 }
 
 // results drains and judges. Modes are drained side by side.
@@ -185,6 +187,11 @@ func (r *rig) results(ctx context.Context, f Fault, t times, whole error) map[st
 		return nil
 	})
 	return all
+}
+
+// justDeclared reports whether a group is one of those that declareMode makes all the time.
+func justDeclared(group string) bool {
+	return strings.Contains(group, declaredName) || strings.Contains(group, createdName)
 }
 
 // heldClass is the class of faults after which a log may be held offline.
