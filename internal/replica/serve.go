@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"waybill/internal/record"
@@ -33,7 +34,7 @@ const (
 const (
 	pieceBytes  = 1 << 20
 	maxState    = 1 << 30          // bytes of a machine's state
-	servesLimit = 16               // snapshots that are served at once
+	servesLimit = 16               // snapshots that are served at once; those read to the end do not count
 	servesIdle  = 30 * time.Second // after which one is forgotten
 )
 
@@ -65,7 +66,8 @@ type serving struct {
 	log        *storage.Log
 	checkpoint *storage.Checkpoint
 	used       time.Time
-	asked      bool // since the leader looked last
+	asked      bool        // since the leader looked last
+	through    atomic.Bool // the last piece was read; it may still be asked for again
 }
 
 // servings are all of a host.
@@ -146,6 +148,9 @@ func (s *serving) piece(b []byte, op byte, arg uint64) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		if next >= c.Applied {
+			s.through.Store(true)
+		}
 		b = binary.AppendUvarint(b, uint64(next))
 		return appendEntries(b, entries), nil
 	}
@@ -155,12 +160,16 @@ func (s *serving) piece(b []byte, op byte, arg uint64) ([]byte, error) {
 func (s *servings) add(key serveKey, v *serving) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	busy := 0
 	for k, old := range s.list {
-		if v.used.Sub(old.used) > servesIdle {
+		switch {
+		case v.used.Sub(old.used) > servesIdle:
 			delete(s.list, k)
+		case !old.through.Load():
+			busy++
 		}
 	}
-	if len(s.list) >= servesLimit && s.list[key] == nil {
+	if busy >= servesLimit && s.list[key] == nil {
 		return errBusy
 	}
 	s.list[key] = v
