@@ -272,7 +272,8 @@ func TestCloseHandsOver(t *testing.T) {
 	w.puts(1, 5)
 	lead := w.leader(1).id
 	w.net.delayExtra = 0 // nothing overtakes that
-	w.stop(lead)         // in order: it says so
+	w.run(5 * time.Millisecond)
+	w.stop(lead) // in order: it says so
 	took := w.until("another leader", 5*time.Second, func() bool { return w.leader(1) != nil })
 	if took > 300*time.Millisecond {
 		t.Errorf("it took %s", took)

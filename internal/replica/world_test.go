@@ -222,7 +222,7 @@ func (w *world) crash(id uint64) {
 	clone := m.fs.CrashClone(w.rng.Uint64())
 	sent := len(w.net.list)
 	w.stop(id)
-	w.net.list = w.net.list[:sent] // a dead node takes no leave
+	w.net.list = w.net.list[:sent]                                                            // a dead node takes no leave
 	w.net.list = slices.DeleteFunc(w.net.list, func(e envelope) bool { return e.from == id }) // its connections are reset
 	m.fs = clone
 	for _, other := range w.ids {
