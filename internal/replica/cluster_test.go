@@ -1,13 +1,19 @@
 package replica
 
 import (
+	"errors"
 	"flag"
 	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"go.etcd.io/raft/v3/raftpb"
+
 	"waybill/internal/record"
+	"waybill/internal/storage"
 	"waybill/internal/vfs"
 )
 
@@ -290,13 +296,14 @@ func TestFaults(t *testing.T) {
 	}
 	for range runs {
 		t.Run("", func(t *testing.T) { faults(t, newSeed(t), 40) })
+		t.Run("bodies", func(t *testing.T) { faults(t, newSeed(t), 40, withBodies) })
 	}
 }
 
-func faults(t *testing.T, seed uint64, rounds int) {
+func faults(t *testing.T, seed uint64, rounds int, options ...func(*world)) {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	nodes := 3 + 2*rng.IntN(2)
-	w := newWorld(t, seed, nodes, 2)
+	w := newWorld(t, seed, nodes, 2, options...)
 	for range rounds {
 		w.fault(rng)
 		for range 20 + rng.IntN(200) {
@@ -358,4 +365,171 @@ func (w *world) fault(rng *rand.Rand) {
 	case 8, 9:
 		w.heal()
 	}
+}
+
+func withBodies(w *world) { w.bodies = true }
+
+// TestSnapshot: a node that was away for so long that its leader has dropped
+// entries it lacks gets the machine's state and the live entries, and can lead then.
+func TestSnapshot(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 1, withBodies)
+	w.puts(1, 10)
+	away := w.voters[(slices.Index(w.voters, w.leader(1).id)+1)%3]
+	w.crash(away)
+	w.fill(1, away)
+	w.restart(away)
+	w.until("the same everywhere", 20*time.Second, func() bool { return w.same(1) })
+	if n := counterValue(w.nodes[away].host.metrics.snapshots); n == 0 {
+		t.Error("it needed no snapshot")
+	}
+	w.leader(1).ledgers[1].group.Transfer(away)
+	w.until("its leadership", 5*time.Second, func() bool { m := w.leader(1); return m != nil && m.id == away })
+	w.puts(1, 5)
+	w.crash(away)
+	w.restart(away)
+	w.check()
+}
+
+// TestSnapshotThroughFaults: power cuts and leader changes while a snapshot is fetched.
+func TestSnapshotThroughFaults(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 1, withBodies)
+	w.puts(1, 10)
+	for range 5 {
+		away := w.voters[w.rng.IntN(3)]
+		if w.nodes[away].host == nil {
+			continue
+		}
+		w.crash(away)
+		w.fill(1, away)
+		w.net.drop = 0.2
+		w.restart(away)
+		w.run(time.Duration(w.rng.IntN(40)) * time.Millisecond)
+		if m := w.leader(1); m != nil && w.rng.IntN(2) == 0 {
+			w.crash(m.id)
+			w.run(time.Duration(w.rng.IntN(400)) * time.Millisecond)
+			w.restart(m.id)
+		} else {
+			w.crash(away)
+			w.restart(away)
+		}
+		w.check()
+	}
+}
+
+// fill proposes until the leader's log begins after what a node has.
+func (w *world) fill(g record.LogID, away uint64) {
+	w.t.Helper()
+	log := w.nodes[away].ledgers[g].group.log
+	last := log.LastIndex()
+	for w.leader(g) == nil || w.leader(g).ledgers[g].group.log.FirstIndex() <= last+1 {
+		w.puts(g, 20)
+	}
+}
+
+// TestNewNode: a node without the log joins a group whose log begins later.
+func TestNewNode(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 1, withBodies)
+	w.puts(1, 10)
+	w.fill(1, 2)
+	w.start(4, vfs.NewMem())
+	w.reconfigure(1, []uint64{1, 2, 4})
+	w.until("the new member", 20*time.Second, func() bool {
+		m := w.leader(1)
+		if m == nil {
+			return false
+		}
+		voters, _ := m.ledgers[1].group.Members()
+		return sameSet(voters, []uint64{1, 2, 4})
+	})
+	w.check()
+}
+
+// TestColdFollower: a follower gets entries that the leader has on disk only, without a
+// snapshot, and without a read on the leader's shard.
+func TestColdFollower(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 1)
+	w.noCheckpoint = true
+	w.puts(1, 10)
+	away := w.voters[(slices.Index(w.voters, w.leader(1).id)+1)%3]
+	w.crash(away)
+	lead := w.leader(1)
+	log := lead.ledgers[1].group.log
+	for {
+		w.puts(1, 20)
+		if _, err := log.Entries(log.FirstIndex(), log.FirstIndex()+1, 1, false); errors.Is(err, storage.ErrCold) {
+			break
+		}
+	}
+	w.restart(away)
+	w.until("the same everywhere", 20*time.Second, func() bool { return w.same(1) })
+	if n := counterValue(w.nodes[away].host.metrics.snapshots); n != 0 {
+		t.Errorf("it fetched %v snapshots", n)
+	}
+	w.noCheckpoint = false
+	w.check()
+}
+
+// TestInvalidMessages: what no correct replica would send neither stops the node, nor
+// changes anything.
+func TestInvalidMessages(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 1)
+	w.puts(1, 10)
+	lead := w.leader(1)
+	follower := w.nodes[w.voters[(slices.Index(w.voters, lead.id)+1)%3]]
+	_, term := lead.ledgers[1].group.Leader()
+	entry := func(index, term uint64, data []byte) *raftpb.Entry {
+		return &raftpb.Entry{Type: raftpb.EntryNormal.Enum(), Index: &index, Term: &term, Data: data}
+	}
+	n := func(v uint64) *uint64 { return &v }
+	for i, m := range []*raftpb.Message{
+		{Type: raftpb.MsgHup.Enum(), Term: n(term)},
+		{Type: raftpb.MsgProp.Enum(), Term: n(term), Entries: []*raftpb.Entry{entry(0, 0, []byte("x"))}},
+		{Type: raftpb.MsgApp.Enum(), Entries: []*raftpb.Entry{entry(1, 1, nil)}},
+		{Type: raftpb.MsgApp.Enum(), Term: n(term), Index: n(5), Entries: []*raftpb.Entry{entry(7, 1, nil)}},
+		{Type: raftpb.MsgApp.Enum(), Term: n(term), Index: n(5), Entries: []*raftpb.Entry{entry(6, term, []byte("no header"))}},
+		{Type: raftpb.MsgReadIndex.Enum()},
+		{Type: raftpb.MsgReadIndexResp.Enum(), Term: n(term)},
+		{Type: raftpb.MsgHeartbeatResp.Enum(), Term: n(term), Context: []byte("short")},
+		{Type: raftpb.MsgSnap.Enum(), Term: n(term)},
+		{Type: raftpb.MsgStorageAppendResp.Enum(), Term: n(term), Index: n(3)},
+		{Type: raftpb.MsgAppResp.Enum(), Term: n(term), Index: n(1 << 40)},
+	} {
+		for _, to := range []*member{lead, follower} {
+			from := w.voters[(slices.Index(w.voters, to.id)+1)%3]
+			frame := sealFrame(AppendMessage([]byte{frameVersion}, 1, m))
+			if err := to.host.Receive(from, frame); err == nil && m.GetType() != raftpb.MsgAppResp {
+				t.Errorf("message %d is taken", i)
+			}
+			w.settle(to)
+		}
+	}
+	w.puts(1, 5)
+	w.check()
+}
+
+// TestLostLog: a replica that is told that it has acknowledged what it does
+// not have is held offline; it neither votes nor acknowledges, and the node goes on.
+func TestLostLog(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 2)
+	w.puts(1, 10)
+	lead := w.leader(1)
+	m := w.nodes[w.voters[(slices.Index(w.voters, lead.id)+1)%3]]
+	_, term := lead.ledgers[1].group.Leader()
+	heartbeat := &raftpb.Message{Type: raftpb.MsgHeartbeat.Enum(), Term: &term, Commit: new(uint64(1000))}
+	if err := m.host.Receive(lead.id, sealFrame(AppendMessage([]byte{frameVersion}, 1, heartbeat))); err != nil {
+		t.Fatal(err)
+	}
+	w.puts(1, 5)
+	if !m.ledgers[1].group.stopped {
+		t.Error("it goes on")
+	}
+	w.puts(2, 5)
+}
+
+func counterValue(c prometheus.Counter) float64 {
+	var m dto.Metric
+	if err := c.Write(&m); err != nil {
+		panic(err)
+	}
+	return m.GetCounter().GetValue()
 }

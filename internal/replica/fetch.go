@@ -151,6 +151,9 @@ func (f *fetch) begin(ctx context.Context) error {
 	f.session = r.uvarint()
 	c := &storage.Checkpoint{Applied: record.Index(r.uvarint()), Term: r.uvarint()}
 	c.ConfState = r.confState()
+	// Which of our own entries are needed only the machine can tell, from the
+	// next checkpoint on: until then all are.
+	c.Live = func(record.Offset, record.Offset) bool { return true }
 	f.size = int(r.uvarint())
 	f.checkpoint = c
 	if r.err != nil || c.Applied < f.min || c.Term == 0 || f.size < 0 || f.size > maxState {

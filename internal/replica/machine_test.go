@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"waybill/internal/record"
+	"waybill/internal/storage"
 )
 
 // ledger is a machine for tests: its state is the list of the values that were
@@ -24,7 +25,8 @@ type ledger struct {
 	refuse  bool        // what comes while it does not lead is refused
 	applied func(Entry) // sees every entry, may be nil
 	bodies  bool        // values lie in the log, not in the state
-	first   uint64      // the values before this one are not needed any more
+	first   uint64      // of bodies: the values before this one are not needed any more, and 0
+	log     *storage.Log
 }
 
 // put is an event: add a value, and say when it is committed.
@@ -48,6 +50,9 @@ type wake struct {
 func newLedger() *ledger { return &ledger{lead: make(chan uint64, 1)} }
 
 func (l *ledger) Restore(state []byte) error {
+	if l.bodies {
+		return l.restoreBodies(state)
+	}
 	if len(state)%8 != 0 {
 		return fmt.Errorf("a ledger of %d bytes", len(state))
 	}
@@ -58,7 +63,49 @@ func (l *ledger) Restore(state []byte) error {
 	return nil
 }
 
+// restoreBodies reads the values that are needed from the log.
+func (l *ledger) restoreBodies(state []byte) error {
+	if len(state) != 16 {
+		return fmt.Errorf("a state of %d bytes", len(state))
+	}
+	l.first = binary.LittleEndian.Uint64(state)
+	l.values = make([]uint64, binary.LittleEndian.Uint64(state[8:]))
+	for next, end := record.Offset(l.first), record.Offset(len(l.values)); next < end; {
+		entries, err := l.log.ReadFrom(next, end, 1<<20, true)
+		if err != nil || len(entries) == 0 {
+			return fmt.Errorf("read from %d, of [%d, %d): %d entries, %w", next, l.first, end, len(entries), err)
+		}
+		for _, e := range entries {
+			h, payload, err := record.ParseHeader(e.GetData())
+			if err != nil || h.Base > next {
+				return fmt.Errorf("offset %d is missing: the next entry begins at %d, %w", next, h.Base, err)
+			}
+			for chunk := range slices.Chunk(payload, 8) {
+				if h.Base >= record.Offset(l.first) && h.Base < end {
+					l.values[h.Base] = binary.LittleEndian.Uint64(chunk)
+				}
+				h.Base++
+			}
+			next = h.Base
+		}
+	}
+	return nil
+}
+
+// trim lets every tenth value make all but the last 20 dead.
+func (l *ledger) trim(v uint64) {
+	if l.bodies && v%10 == 0 && len(l.values) > 20 {
+		l.first = uint64(len(l.values) - 20)
+		clear(l.values[:l.first])
+	}
+}
+
 func (l *ledger) Snapshot(b []byte) ([]byte, func(from, to record.Offset) bool) {
+	if l.bodies {
+		b = binary.LittleEndian.AppendUint64(b, l.first)
+		first, end := record.Offset(l.first), record.Offset(len(l.values))
+		return binary.LittleEndian.AppendUint64(b, uint64(end)), func(from, to record.Offset) bool { return from < end && to > first }
+	}
 	for _, v := range l.values {
 		b = binary.LittleEndian.AppendUint64(b, v)
 	}
@@ -91,7 +138,9 @@ func (l *ledger) Apply(e Entry) {
 		l.applied(e)
 	}
 	for chunk := range slices.Chunk(payload, 8) {
-		l.values = append(l.values, binary.LittleEndian.Uint64(chunk))
+		v := binary.LittleEndian.Uint64(chunk)
+		l.values = append(l.values, v)
+		l.trim(v)
 		if l.leads != 0 {
 			l.built[0].done <- nil
 			l.built = l.built[1:]
