@@ -45,6 +45,9 @@ func (t *Transport) Call(ctx context.Context, node uint64, service string, reque
 		return nil, fmt.Errorf("node %d: %w: it is no member that this node knows of", node, ErrUnreachable)
 	}
 	p.metrics.calls.Inc()
+	if err := p.reachable(); err != nil {
+		return nil, err
+	}
 	c, err := p.caller.get(ctx)
 	if err != nil {
 		return nil, err

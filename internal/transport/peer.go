@@ -35,6 +35,7 @@ type peer struct {
 	metrics *peerMetrics
 	link    atomic.Pointer[link] // nil while there is no connection
 	up      atomic.Bool
+	down    atomic.Pointer[error] // why it is not up; nil while it is, or that is not known yet
 	kick    chan struct{} // one token: dial now
 	caller  caller
 
@@ -51,6 +52,19 @@ func newPeer(t *Transport, node uint64, addr string) *peer {
 	p.ctx, p.cancel = context.WithCancel(t.ctx)
 	p.caller.init(p)
 	return p
+}
+
+// reachable fails at once for a peer that is down: run dials it, and nobody
+// else has to wait for what does not answer.
+func (p *peer) reachable() error {
+	why := p.down.Load()
+	switch {
+	case why == nil:
+		return nil
+	case errors.Is(*why, ErrUnreachable):
+		return *why
+	}
+	return unreachable(p.node, p.address(), *why)
 }
 
 func (p *peer) address() string {
@@ -142,7 +156,11 @@ const downAgain = time.Minute
 // tell tells a change. Of a peer that goes down all connections are cut, so that
 // nobody waits for its answers.
 func (p *peer) tell(up bool, err error) {
-	changed := p.up.Swap(up) != up
+	changed := p.up.Swap(up) != up || !up && p.down.Load() == nil
+	p.down.Store(nil)
+	if !up {
+		p.down.Store(&err)
+	}
 	if now := time.Now(); !up && p.ctx.Err() == nil && (changed || now.Sub(p.told) >= downAgain) {
 		level, text := slog.LevelWarn, "a node is down"
 		if !p.met && p.told.IsZero() {

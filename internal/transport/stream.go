@@ -13,6 +13,9 @@ func (t *Transport) Dial(ctx context.Context, node uint64, service string) (net.
 	if p == nil {
 		return nil, fmt.Errorf("node %d: %w: it is no member that this node knows of", node, ErrUnreachable)
 	}
+	if err := p.reachable(); err != nil {
+		return nil, err
+	}
 	c, err := t.connect(ctx, p.address(), node, kindStream, service)
 	if err != nil {
 		return nil, err

@@ -49,12 +49,8 @@ func TestTLS(t *testing.T) {
 	if answer, err := three.Call(testContext(t), 2, "echo", []byte("hello")); err != nil || string(answer) != "hello" {
 		t.Errorf("%q, %v", answer, err)
 	}
-	began := time.Now()
 	two.Close()
 	eventually(t, "node 2 is down", func() bool { return !one.up(2) && !three.up(2) })
-	if took := time.Since(began); took > 900*time.Millisecond {
-		t.Errorf("down after %v only", took)
-	}
 }
 
 // dialError is what a node of that id and TLS hears when it dials another.

@@ -181,8 +181,8 @@ func (t *Transport) OnMessage(take func(from Identity, frame []byte)) {
 	t.onMessage = take
 }
 
-// OnPeer sets who is told that a peer is up or down. A peer is down at first.
-// It must be set before SetPeers, and must not block.
+// OnPeer sets who is told that a peer is up or down, the first time when that
+// is known. It must be set before SetPeers, and must not block.
 func (t *Transport) OnPeer(tell func(node uint64, up bool)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
