@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"crypto/rand"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -15,12 +16,28 @@ import (
 // that name in the property reply-to. The server puts an address in its place,
 // and what is published to the default exchange with the address as its
 // routing key goes straight to the client's channel. No queue is involved, and
-// nothing is kept: an answer whose asker is gone, or does not read, is lost.
+// nothing is kept: an answer whose asker is gone, or does not read, is lost. The address names
+// the node of the channel, so that an answer finds its way from any other.
 
 const (
 	replyQueue  = "amq.rabbitmq.reply-to"
-	replyPrefix = replyQueue + "." // of addresses; a secret token follows
+	replyPrefix = replyQueue + "." // of addresses; the node, a dot and a secret token follow
 )
+
+// replyAddress makes an address of a node's client.
+func replyAddress(node uint64) string {
+	return replyPrefix + strconv.FormatUint(node, 10) + "." + rand.Text()
+}
+
+// replyNode is the node that an address names, 0 when it names none.
+func replyNode(address string) uint64 {
+	text, _, _ := strings.Cut(strings.TrimPrefix(address, replyPrefix), ".")
+	node, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return node
+}
 
 // replies are the addresses at which clients wait for answers.
 type replies struct {
@@ -57,7 +74,7 @@ func (ch *channel) consumeReplies(m *spec.BasicConsume, tag string) error {
 	if ch.asker != nil {
 		return exceptionf(spec.PreconditionFailed, "reply consumer already set")
 	}
-	c := &consumer{ch: ch, tag: []byte(tag), queue: replyQueue, noAck: true, address: replyPrefix + rand.Text()}
+	c := &consumer{ch: ch, tag: []byte(tag), queue: replyQueue, noAck: true, address: replyAddress(ch.conn.server.cfg.Broker.NodeID())}
 	ch.asker = c
 	ch.mu.Lock()
 	ch.consumers[tag] = c
@@ -100,7 +117,7 @@ func (ch *channel) declareReplies(m *spec.QueueDeclare) (ok bool, err error) {
 		if !strings.HasPrefix(m.Queue, replyPrefix) {
 			return false, nil
 		}
-		if ch.conn.server.replies.find(m.Queue) == nil {
+		if !ch.conn.server.answers(m.Queue) {
 			return true, exceptionf(spec.NotFound, "no queue '%s' in vhost '%s'", m.Queue, ch.conn.vhost)
 		}
 	}
@@ -112,12 +129,35 @@ func (c *conn) route(p *broker.Publication, to broker.Publisher, tag uint64) (qu
 	if p.Exchange != "" || !strings.HasPrefix(p.RoutingKey, replyPrefix) {
 		return c.session.Publish(p, to, tag)
 	}
-	asker := c.server.replies.find(p.RoutingKey)
-	if asker == nil || !asker.answer(p.Stored) {
+	if !c.server.answer(p.RoutingKey, p.Stored) {
 		return 0, nil
 	}
 	to.Published(tag, nil)
 	return 1, nil
+}
+
+// answers reports whether there may be somebody at an address.
+func (s *Server) answers(address string) bool {
+	if node := replyNode(address); node != s.cfg.Broker.NodeID() {
+		return s.cfg.Broker.HasNode(node)
+	}
+	return s.replies.find(address) != nil
+}
+
+// answer sends an answer to an address; false when it does not get there.
+func (s *Server) answer(address string, stored []byte) bool {
+	if node := replyNode(address); node != s.cfg.Broker.NodeID() {
+		return s.cfg.Broker.SendDirect(node, address, stored)
+	}
+	asker := s.replies.find(address)
+	return asker != nil && asker.answer(stored)
+}
+
+// answerHere delivers an answer that another node's client has given.
+func (s *Server) answerHere(address string, stored []byte) {
+	if asker := s.replies.find(address); asker != nil {
+		asker.answer(stored)
+	}
 }
 
 // answer delivers an answer; false when the asker is gone or does not read.

@@ -41,6 +41,7 @@ func NewServer(cfg Config) *Server {
 		listeners: map[net.Listener]struct{}{}, conns: map[uint64]*conn{}, seats: map[uint64]*conn{},
 	}
 	s.ctx, s.drop = context.WithCancel(context.Background())
+	cfg.Broker.OnDirect(s.answerHere)
 	return s
 }
 

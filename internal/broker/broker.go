@@ -108,7 +108,8 @@ type Broker struct {
 	running    sync.WaitGroup     // of those two
 	links      *links             // to queues that other nodes lead; nil: there are none
 	guests     guests
-	byLog      sync.Map // the *Queue of each record.LogID; the directory changes it
+	direct     atomic.Pointer[func(address string, stored []byte)] // takes messages for clients of this node
+	byLog      sync.Map                                            // the *Queue of each record.LogID; the directory changes it
 
 	vhosts cowMap[*vhost]
 	topics topicRegistry

@@ -40,6 +40,7 @@ const (
 	frameRecover // uvarint subscription, uvarint id or 0
 	frameCancel  // uvarint subscription, uvarint id
 	frameClose   // uvarint subscription
+	frameDirect  // on stream 0: uvarint length, address, message; for a client of the other node
 
 	// From the node that leads.
 
@@ -219,6 +220,18 @@ func (f *fields) message(m *record.Message) (stored []byte) {
 	n := len(f.rest) - len(rest)
 	stored, f.rest = f.rest[:n:n], rest
 	return stored
+}
+
+// bytes reads bytes after their length.
+func (f *fields) bytes() []byte {
+	n := f.uvarint()
+	if n > uint64(len(f.rest)) {
+		f.fail()
+		return nil
+	}
+	v := f.rest[:n]
+	f.rest = f.rest[n:]
+	return v
 }
 
 // text reads the rest.

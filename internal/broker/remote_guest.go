@@ -144,8 +144,11 @@ func (l *guestLink) read() error {
 
 // frame takes one frame.
 func (l *guestLink) frame(kind frameKind, id uint64, f *fields) error {
-	if kind == framePing {
+	switch kind {
+	case framePing:
 		return f.end()
+	case frameDirect:
+		return l.b.takeDirect(f)
 	}
 	g := l.guests[id]
 	if kind == frameOpen {

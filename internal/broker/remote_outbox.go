@@ -111,6 +111,13 @@ func (o *outbox) roomy(s *guestSub) bool {
 	return false
 }
 
+// full reports whether there is so much that what may be lost is dropped.
+func (o *outbox) full() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.buf)+o.writing >= outboxLimit
+}
+
 // feed returns the subscriptions to resume because there is room again.
 func (o *outbox) feed() []*guestSub {
 	if len(o.buf)+o.writing > outboxLimit/2 {

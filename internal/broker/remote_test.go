@@ -394,3 +394,21 @@ func TestForwardedGetGoesOn(t *testing.T) {
 		r.expectDepth(t, 1, 0, 0, 0)
 	})
 }
+
+// An answer to a request goes to the client of another node without a queue.
+func TestDirectMessages(t *testing.T) {
+	inRig(t, nil, func(t *testing.T, r *rig) {
+		got := make(chan string, 1)
+		r.nodes[2].OnDirect(func(address string, stored []byte) { got <- address + string(stored) })
+		stored := storedMessage("answer", record.NoTTL)
+		if !r.nodes[0].SendDirect(3, "address", stored) {
+			t.Fatal("not sent")
+		}
+		if text := <-got; text != "address"+string(stored) {
+			t.Fatalf("got %q", text)
+		}
+		if r.nodes[0].SendDirect(9, "address", stored) {
+			t.Fatal("sent to a node that does not exist")
+		}
+	})
+}
