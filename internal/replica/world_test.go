@@ -23,7 +23,7 @@ import (
 // memory, a network and a clock. What happens follows from the seed, but for what the
 // stores write together.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	rng   *rand.Rand
 	now   time.Time
 	nodes map[uint64]*member
@@ -73,7 +73,7 @@ type envelope struct {
 	frame    []byte
 }
 
-func newWorld(t *testing.T, seed uint64, nodes, groups int, options ...func(*world)) *world {
+func newWorld(t testing.TB, seed uint64, nodes, groups int, options ...func(*world)) *world {
 	t.Helper()
 	w := &world{
 		t: t, rng: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1_700_000_000, 0),
