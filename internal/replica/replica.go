@@ -5,31 +5,54 @@
 // # The promise
 //
 // A machine's Apply sees an entry only when it is committed: fsynced on a
-// majority of the group's voters, this one included when it leads. Everything
-// that answers a client does so from Apply.
+// majority of the group's voters, this one included when it leads (and on
+// more, see Group.SetMinCopies). Everything that answers a client does so from Apply.
+//
+// What a replica promises to others, a vote, or that it has entries, leaves
+// only after the sync that covers it (write.go). Nothing that another replica
+// sends can stop this node, or have it acknowledge what is not on its disk
+// (validate.go, peer.go).
 //
 // # Threads and locks
 //
 // A group belongs to one shard for life. All that touches it happens on the
 // shard's goroutine: raft, the machine, the group's fields. Others talk to a
-// group by posting to its shard's inbox, which the shard's mutex guards; that and the host's map of
-// groups (Host.mu) are the only locks, they are never held together, and no
-// call leaves the package under either.
+// group by posting to its shard's inbox, which the shard's mutex guards, and read
+// an immutable view of it. That mutex, the host's of its groups (Host.mu), and that of the
+// snapshots it serves are the only locks; they are never held together, except that
+// Host.Peer sets up its items under Host.mu, and no call leaves the package under any of them.
+//
+// What may wait for the disk or the network, fetching a snapshot or reading
+// old entries for a follower, is a job of its own goroutine, which posts its result.
 //
 // # One turn of a shard
 //
-// A shard takes its whole inbox, hands every item to its group, and then
-// advances each group that was touched:
+// A shard takes its whole inbox, hands every item to its group, lets those
+// that are awake tick when it is time, and then advances each group that was touched:
 //
 //	Build → propose → Ready → storage.Append … (the WAL syncs, meanwhile the inbox fills)
 //	AppendDone → step raft's responses → Ready → Apply → the next Build
 //
+// What they have to say to other replicas is sent at the end of the turn, one
+// frame for each (outbox.go, codec.go).
+//
 // While an append of a group is in flight, nothing more is built for it, so
 // what arrives meanwhile becomes one entry, or a few: batches grow with the
-// load and with the latency of the disk, without a timer.
+// load and with the latency of the disk, without a timer. The followers may be some
+// entries behind.
 //
 // The turn is a function of the time and the inbox alone; the goroutine around
-// it is the only thing that knows real clocks.
+// it is the only thing that knows real clocks. A Manual host has none: Step does what there
+// is to do, and so a simulation drives it.
+//
+// # Where things are
+//
+//	clock.go     ticks, sleep, elections      leader.go    who leads
+//	member.go    changes of the membership    transfer.go  handing over
+//	read.go      read points                  copies.go    min copies, who is in sync
+//	catchup.go   old entries for followers    fetch.go, serve.go  snapshots
+//
+// docs/cluster.md tells the why.
 package replica
 
 import (
@@ -62,7 +85,9 @@ type Entry struct {
 // beside. The group's shard makes all calls, one at a time, and a Machine needs
 // no lock for what only these calls touch. No call may block.
 type Machine interface {
-	// Restore replaces the state by a snapshot; it is called before any Apply.
+	// Restore replaces the state by a snapshot: before any Apply, and again on a
+	// replica that follows and is so far behind that it has to begin anew from another
+	// replica's state. What it did not apply in between it will never see.
 	Restore(state []byte) error
 	// Snapshot appends the state to b. live is Checkpoint.Live of package
 	// storage: a frozen view of which offsets are still needed.
