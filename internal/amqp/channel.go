@@ -127,9 +127,9 @@ func (ch *channel) close() {
 	ch.unacked, ch.confirms, ch.full = unacked{}, confirms{}, nil
 	ch.mu.Unlock()
 	ch.conn.out.release(taken)
-	ch.tx = nil
+	ch.begin(nil)
 	ch.endReplies()
-	ch.incoming.reset()
+	ch.dropIncoming()
 	for c := range subs {
 		if c.held > 0 {
 			// Close puts the messages back too, but does not say when: whoever reads

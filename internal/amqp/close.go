@@ -22,7 +22,8 @@ const (
 func (c *conn) stopWith(code uint16, text string) {
 	if c.stop.CompareAndSwap(nil, &exception{code: code, text: text}) {
 		c.stopOnce.Do(func() { close(c.stopping) })
-		// Wakes the reader. An error means that it is awake.
+		c.intake.share.Close() // wakes the reader that waits for room
+		// Wakes the reader that reads. An error means that it is awake.
 		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
 	}
 }

@@ -32,11 +32,15 @@ type Config struct {
 	MaxChannels              int           // per connection, 2047
 	MaxFrame                 int           // bytes, 131072
 	MaxMessage               int           // bytes of a body, 16 MiB
-	MaxTransaction           int           // bytes that a channel's transaction may publish, 64 MiB
+	MaxTransaction           int           // bytes that a connection's transactions may publish, 64 MiB
 	Heartbeat                time.Duration // suggested to clients, 60 s
 	HandshakeTimeout         time.Duration // from the first byte to connection.open, 10 s
 	WriteTimeout             time.Duration // for 128 KiB; a client that reads slower is cut off; 60 s
 	OutputLimit              int           // bytes that wait for one client to read them, 1 MiB
+
+	// Intake is what all connections may hold of messages that are not complete
+	// and transactions that are not committed; one of its own, of 512 MiB.
+	Intake *broker.Intake
 }
 
 func (c *Config) setDefaults() {
@@ -50,6 +54,9 @@ func (c *Config) setDefaults() {
 	orElse(&c.OutputLimit, 1<<20)
 	orElse(&c.Version, "dev")
 	orElse(&c.ClusterName, "waybill")
+	if c.Intake == nil {
+		c.Intake = broker.NewIntake(512<<20, 0)
+	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}

@@ -44,6 +44,7 @@ type conn struct {
 	cancel context.CancelFunc
 
 	frames    frameReader
+	intake    intake
 	out       *output
 	heartbeat chan time.Duration // to the writer, once
 
@@ -90,6 +91,8 @@ func newConn(s *Server, id uint64, nc net.Conn) *conn {
 		stopping:  make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
+	c.intake.share = s.cfg.Intake.Share(c.expel)
+	context.AfterFunc(c.ctx, c.intake.share.Close)
 	c.frames = frameReader{r: bufio.NewReaderSize(c, readBuffer), max: minFrameMax, maxBody: minFrameMax}
 	return c
 }
@@ -113,7 +116,9 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.stop.Load() != nil {
 		return 0, &readError{errStopped}
 	}
+	c.intake.reading.Store(true)
 	n, err := c.nc.Read(p)
+	c.intake.reading.Store(false)
 	if err != nil && err != io.EOF {
 		err = &readError{err}
 	}

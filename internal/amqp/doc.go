@@ -37,7 +37,8 @@
 // # Bounds
 //
 // Memory follows the bytes that were received, never a length that was
-// declared. A slow reader fills its output to Config.OutputLimit, which pauses
+// declared. What is not complete, messages and transactions, is bounded for each
+// connection and for all of them together (intake.go). A slow reader fills its output to Config.OutputLimit, which pauses
 // its subscriptions and the reading from it; it is cut off when a write makes no progress for
 // Config.WriteTimeout. Errors and their codes are in errors.go; docs/amqp.md
 // lists what is served.

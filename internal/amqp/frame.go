@@ -76,17 +76,22 @@ func (f *frameReader) payload(h frameHeader) ([]byte, error) {
 		_, err = f.r.Discard(h.size + 1)
 		return b[:h.size], err
 	}
-	b, err := f.appendBody(f.big[:0], h, h.size)
+	b, err := f.appendBody(f.big[:0], h, h.size, nil)
 	f.big = b[:0]
 	return b, err
 }
 
 // appendBody reads the rest of a frame and appends it to dst, which may grow to hold
-// want more bytes in all.
-func (f *frameReader) appendBody(dst []byte, h frameHeader, want int) ([]byte, error) {
+// want more bytes in all. grown, when not nil, is told of each larger slice.
+func (f *frameReader) appendBody(dst []byte, h frameHeader, want int, grown func([]byte) error) ([]byte, error) {
 	for left := h.size; left > 0; {
 		if len(dst) == cap(dst) {
 			dst = grow(dst, f.r.Buffered(), want)
+			if grown != nil {
+				if err := grown(dst); err != nil {
+					return dst, err
+				}
+			}
 		}
 		n, err := f.r.Read(dst[len(dst):min(len(dst)+left, cap(dst))])
 		dst = dst[:len(dst)+n]

@@ -44,7 +44,7 @@ func TestFrameReaderRefuses(t *testing.T) {
 		h, err := f.next()
 		if err == nil {
 			if h.kind == spec.FrameBody {
-				_, err = f.appendBody(nil, h, h.size)
+				_, err = f.appendBody(nil, h, h.size, nil)
 			} else {
 				_, err = f.payload(h)
 			}
@@ -68,7 +68,7 @@ func TestFrameReaderMemoryFollowsReceivedBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.appendBody(nil, h, 1<<24); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := f.appendBody(nil, h, 1<<24, nil); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Fatalf("error %v", err)
 	}
 	runtime.ReadMemStats(&after)
@@ -93,7 +93,7 @@ func TestContentIsSplit(t *testing.T) {
 		if err != nil || h.kind != spec.FrameBody || h.size+frameOverhead > 4096 {
 			t.Fatalf("body frame: %+v, %v", h, err)
 		}
-		if body, err = f.appendBody(body, h, len(m.Body)-len(body)); err != nil {
+		if body, err = f.appendBody(body, h, len(m.Body)-len(body), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -125,7 +125,7 @@ func readAll(f *frameReader) (all []byte, err error) {
 		}
 		var p []byte
 		if h.kind == spec.FrameBody {
-			p, err = f.appendBody(nil, h, h.size)
+			p, err = f.appendBody(nil, h, h.size, nil)
 		} else {
 			p, err = f.payload(h)
 		}

@@ -18,6 +18,8 @@ type incoming struct {
 	stage     stage
 	mandatory bool
 	left      int // bytes of the body still to come
+	partly    int // bytes of the body that came in frames which did not complete it
+	held      int // bytes of the intake
 	stored    []byte
 	propsAt   int // where the properties are in stored
 	propsEnd  int
@@ -37,7 +39,7 @@ const (
 func (in *incoming) init() { in.pub.Headers = in.headers }
 
 func (in *incoming) reset() {
-	in.stage, in.stored, in.left = stageNone, nil, 0
+	in.stage, in.stored, in.left, in.partly, in.held = stageNone, nil, 0, 0, 0
 	in.pub.Stored, in.pub.ExtraKeys = nil, nil
 }
 
@@ -104,6 +106,9 @@ func (ch *channel) contentHeader(payload []byte) error {
 	}
 	in.pub.ExtraKeys = extra
 	in.begin(raw, int(size), ttl, ch.conn.frames.r.Buffered())
+	if err := ch.conn.hold(in); err != nil {
+		return err
+	}
 	if size == 0 {
 		return ch.complete()
 	}
@@ -190,12 +195,24 @@ func (ch *channel) body(h frameHeader) error {
 	if h.size > in.left {
 		return exceptionf(spec.FrameError, "the body is larger than the content header said: %d bytes, %d were left", h.size, in.left)
 	}
+	c := ch.conn
+	if h.size < in.left && !c.mayGoOn(h.size) {
+		if err := c.frames.skip(h); err != nil {
+			return err
+		}
+		return exceptionf(spec.PreconditionFailed, "too many messages are begun on this connection and not complete; send one after the other, or use more connections")
+	}
+	grown := func(bigger []byte) error {
+		in.stored = bigger
+		return c.hold(in)
+	}
 	var err error
-	in.stored, err = ch.conn.frames.appendBody(in.stored, h, in.left)
-	if err != nil {
+	if in.stored, err = c.frames.appendBody(in.stored, h, in.left, grown); err != nil {
 		return err
 	}
 	if in.left -= h.size; in.left > 0 {
+		in.partly += h.size
+		c.intake.bodies += h.size
 		return nil
 	}
 	return ch.complete()
@@ -207,7 +224,7 @@ func (ch *channel) complete() error {
 	record.FinishMessage(in.stored)
 	in.pub.Stored = in.stored
 	ch.conn.metrics.published(len(in.stored))
-	defer in.reset()
+	defer ch.dropIncoming()
 	if err := ch.conn.mayPublish(); err != nil {
 		return err
 	}

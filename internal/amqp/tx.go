@@ -12,7 +12,7 @@ import (
 // commit. Owned by the reader goroutine.
 type transaction struct {
 	ch      *channel
-	size    int // bytes of the messages
+	size    int // bytes of the messages, and of what is kept beside them
 	pubs    []txPublication
 	settled []txSettlement
 }
@@ -33,11 +33,38 @@ func (ch *channel) txSelect() error {
 		return exceptionf(spec.PreconditionFailed, "cannot switch from confirm to tx mode")
 	}
 	if ch.tx == nil {
-		ch.tx = &transaction{ch: ch}
+		ch.begin(&transaction{ch: ch})
 	}
 	ch.send(&spec.TxSelectOK{})
 	return nil
 }
+
+// begin puts a new transaction, or none, in the place of the present one.
+func (ch *channel) begin(tx *transaction) {
+	if old := ch.tx; old != nil {
+		ch.conn.intake.buffered -= old.size
+		ch.conn.intake.release(old.size)
+	}
+	ch.tx = tx
+}
+
+// hold counts n more bytes that the transaction keeps.
+func (tx *transaction) hold(n int) error {
+	i := &tx.ch.conn.intake
+	if limit := tx.ch.conn.server.cfg.MaxTransaction; i.buffered+n > limit {
+		return exceptionf(spec.PreconditionFailed, "the transactions of this connection are larger than %d bytes; commit more often", limit)
+	}
+	i.buffered += n
+	tx.size += n
+	if !i.take(n) {
+		return &readError{errStopped}
+	}
+	return nil
+}
+
+// txPublicationSize is what a transaction keeps of a publication beside its
+// message.
+const txPublicationSize = 256
 
 // publish buffers a publication. An exchange that does not exist is told right
 // away.
@@ -47,9 +74,8 @@ func (tx *transaction) publish(in *incoming) error {
 			return err
 		}
 	}
-	tx.size += len(in.pub.Stored)
-	if limit := tx.ch.conn.server.cfg.MaxTransaction; tx.size > limit {
-		return exceptionf(spec.PreconditionFailed, "transaction is larger than %d bytes; commit more often", limit)
+	if err := tx.hold(len(in.pub.Stored) + txPublicationSize); err != nil {
+		return err
 	}
 	p := txPublication{pub: in.pub, mandatory: in.mandatory}
 	raw := in.properties() // aliases the message, which is the transaction's now
@@ -84,7 +110,6 @@ func (ch *channel) txCommit() error {
 	if tx == nil {
 		return exceptionf(spec.PreconditionFailed, "channel is not transactional")
 	}
-	ch.tx = &transaction{ch: ch}
 	// After commit-ok nothing that was acked may be delivered again.
 	if tx.stale() {
 		return exceptionf(spec.PreconditionFailed,
@@ -98,6 +123,7 @@ func (ch *channel) txCommit() error {
 	if err := tx.settleAll(); err != nil {
 		return err
 	}
+	ch.begin(&transaction{ch: ch})
 	ch.send(&spec.TxCommitOK{})
 	return nil
 }
@@ -107,7 +133,7 @@ func (ch *channel) txRollback() error {
 	if tx == nil {
 		return exceptionf(spec.PreconditionFailed, "channel is not transactional")
 	}
-	ch.tx = &transaction{ch: ch}
+	ch.begin(&transaction{ch: ch})
 	ds := make([]delivery, 0, len(tx.settled))
 	ch.mu.Lock()
 	for _, s := range tx.settled {

@@ -10,6 +10,8 @@ import (
 	"waybill/internal/record"
 )
 
+const keyFetch = 1
+
 // budgetPause is how long a Fetch waits before it looks again when the budget
 // of all responses is spent.
 const budgetPause = 100 * time.Millisecond

@@ -9,13 +9,18 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"waybill/internal/broker"
 )
 
 const (
 	// maxPipeline is how many requests of a connection may wait for their
 	// answers; then it is not read.
-	maxPipeline  = 256
+	maxPipeline = 256
+	// maxWeight bounds what those requests may cost together, see request.weight.
+	maxWeight    = 64 << 20
 	firstRequest = 10 * time.Second
 	stall        = 30 * time.Second
 )
@@ -28,9 +33,13 @@ type conn struct {
 	ctx    context.Context // ends when the connection closes or drains
 	cancel context.CancelFunc
 
+	share   *broker.Share // of the intake
+	reading atomic.Bool   // the reader waits for the peer
+
 	mu       sync.Mutex // protects what follows
 	cond     sync.Cond  // the head of the pipeline is answered, there is room, or an end
 	pipeline []*request // not answered yet, in the order of arrival
+	weight   int        // of the pipeline
 	draining bool       // nothing more is read; the writer ends with the pipeline
 	closed   bool       // both ends stop at once
 }
@@ -39,6 +48,8 @@ func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{s: s, nc: nc, log: s.log.With("peer", nc.RemoteAddr().String())}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.cond.L = &c.mu
+	c.share = s.cfg.Intake.Share(c.expel)
+	context.AfterFunc(c.ctx, c.share.Close)
 	return c
 }
 
@@ -64,7 +75,14 @@ func (c *conn) read() error {
 	br := bufio.NewReaderSize(in, 64<<10)
 	c.allow(c.s.cfg.firstRequest)
 	for {
-		frame, err := readFrame(br, c.s.cfg.MaxRequestBytes)
+		held := 0
+		frame, err := readFrame(br, c.s.cfg.MaxRequestBytes, func(n int) error {
+			if !c.share.Grow(int64(n)) {
+				return net.ErrClosed
+			}
+			held += n
+			return nil
+		})
 		if err != nil {
 			return err
 		}
@@ -76,10 +94,15 @@ func (c *conn) read() error {
 		if err != nil {
 			return err
 		}
+		r.held = held
 		if !c.push(r) {
 			return nil
 		}
 		r.start()
+		if r.key == keyProduce {
+			// What was not refused is within the broker's own budget now.
+			c.share.Shrink(int64(held))
+		}
 	}
 }
 
@@ -87,14 +110,21 @@ func (c *conn) read() error {
 func (c *conn) push(r *request) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.pipeline) >= maxPipeline && !c.closed && !c.draining {
+	for !c.hasRoom(r) && !c.closed && !c.draining {
 		c.cond.Wait()
 	}
 	if c.closed || c.draining {
 		return false
 	}
 	c.pipeline = append(c.pipeline, r)
+	c.weight += r.weight()
 	return true
+}
+
+// hasRoom reports whether the pipeline may take one more request. Under mu.
+func (c *conn) hasRoom(r *request) bool {
+	n := len(c.pipeline)
+	return n == 0 || n < maxPipeline && c.weight+r.weight() <= maxWeight
 }
 
 // answered tells the writer that r has its response.
@@ -123,6 +153,9 @@ func (c *conn) next(rs []*request) []*request {
 		}
 		if n > 0 {
 			rs = append(rs, c.pipeline[:n]...)
+			for _, r := range rs {
+				c.weight -= r.weight()
+			}
 			rest := copy(c.pipeline, c.pipeline[n:])
 			clear(c.pipeline[rest:])
 			c.pipeline = c.pipeline[:rest]
@@ -192,6 +225,15 @@ func (c *conn) close() {
 	}
 }
 
+// expel ends the connection because it keeps others waiting for memory, unless
+// it waits itself, for the broker.
+func (c *conn) expel() {
+	if c.reading.Load() {
+		c.log.Warn("kafka: closing the connection: it does not finish its request, and the memory for those that are not complete is used up")
+		c.close()
+	}
+}
+
 func (c *conn) isDraining() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -221,7 +263,9 @@ type socket struct {
 }
 
 func (r *socket) Read(p []byte) (int, error) {
+	r.c.reading.Store(true)
 	n, err := r.c.nc.Read(p)
+	r.c.reading.Store(false)
 	r.c.s.metrics.bytesIn.Add(float64(n))
 	if n > 0 && r.greeted {
 		r.c.allow(r.c.s.cfg.stall)

@@ -22,8 +22,9 @@ func badRequest(format string, args ...any) error {
 
 // readFrame reads one request: a big-endian int32 length, and as many bytes as
 // it says. The result is not shared with br. io.EOF means that the
-// peer hung up between two frames.
-func readFrame(br *bufio.Reader, maxBytes int32) ([]byte, error) {
+// peer hung up between two frames. grow is asked for the room beyond firstPiece,
+// of which more is needed as more arrives.
+func readFrame(br *bufio.Reader, maxBytes int32, grow func(int) error) ([]byte, error) {
 	var prefix [4]byte
 	if _, err := io.ReadFull(br, prefix[:]); err != nil {
 		return nil, err
@@ -41,7 +42,11 @@ func readFrame(br *bufio.Reader, maxBytes int32) ([]byte, error) {
 		if have += n; have == int(size) {
 			return frame, nil
 		}
-		more := make([]byte, min(int(size), 2*have))
+		room := min(int(size), 2*have)
+		if err := grow(room - have); err != nil {
+			return nil, err
+		}
+		more := make([]byte, room)
 		copy(more, frame)
 		frame = more
 	}

@@ -19,11 +19,12 @@
 // # What a client can make the broker hold
 //
 // A frame is at most MaxRequestBytes long and its buffer grows with the bytes
-// received, never with the length declared. The shape of a request is checked
+// received, never with the length declared; beyond its first piece it comes out
+// of the Intake, which all connections share. The shape of a request is checked
 // before it is decoded (shape.go). At most maxPipeline requests of a connection
-// wait for an answer; beyond that it is not read, nor while the broker holds too
-// many bytes that are not durable yet. The bytes of Fetch responses come out of
-// one budget.
+// wait for an answer, and fewer when they are large; beyond that it is not read, nor
+// while the broker holds too many bytes that are not durable yet. The bytes of
+// Fetch responses come out of one budget.
 package kafka
 
 import (
@@ -46,6 +47,10 @@ type Config struct {
 	// at which it has reached this node.
 	AdvertisedHost string
 	AdvertisedPort int32
+
+	// Intake is what all connections may hold of requests that are not complete, or
+	// not answered yet; one of its own, of 512 MiB, when nil.
+	Intake *broker.Intake
 
 	// NodeID is what clients are told as the id of this node; 0 is allowed. Other
 	// nodes are told under their ids in the cluster.

@@ -20,6 +20,8 @@ type request struct {
 	conn     *conn
 	api      *api
 	arrived  time.Time
+	size     int      // bytes of the frame
+	held     int      // bytes of the intake; given back by finish, or earlier for a Produce
 	response response // set before done
 	done     bool     // answered; protected by conn.mu
 }
@@ -62,7 +64,7 @@ func (s *Server) decode(c *conn, frame []byte) (*request, error) {
 		return nil, badRequest("a request of %d bytes has no header", len(frame))
 	}
 	r := &request{
-		conn: c, ctx: c.ctx, arrived: time.Now(),
+		conn: c, ctx: c.ctx, arrived: time.Now(), size: len(frame),
 		key:         int16(binary.BigEndian.Uint16(frame)),
 		version:     int16(binary.BigEndian.Uint16(frame[2:])),
 		correlation: int32(binary.BigEndian.Uint32(frame[4:])),
@@ -145,8 +147,25 @@ func (r *request) encode(out *output) {
 	out.end()
 }
 
+// weight is about what the request may cost in memory until it is answered,
+// with what it becomes when it is decoded and with its response. The batches of a Produce
+// and of a Fetch are counted elsewhere.
+func (r *request) weight() int {
+	const least, factor = 1 << 20, 32
+	switch r.key {
+	case keyProduce:
+		return 0
+	case keyFetch:
+		return factor * r.size
+	}
+	return max(least, factor*r.size)
+}
+
 // finish is called once the response is sent, or never will be.
 func (r *request) finish() {
+	if r.key != keyProduce {
+		r.conn.share.Shrink(int64(r.held))
+	}
 	if f, ok := r.response.(framer); ok {
 		f.sent()
 	}

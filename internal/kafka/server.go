@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"waybill/internal/broker"
 )
 
 // ErrServerClosed is returned by [Server.Serve] after [Server.Shutdown].
@@ -36,6 +38,9 @@ const maxKey = 127
 func NewServer(cfg Config) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
+	}
+	if cfg.Intake == nil {
+		cfg.Intake = broker.NewIntake(512<<20, 0)
 	}
 	if cfg.firstRequest == 0 {
 		cfg.firstRequest, cfg.stall = firstRequest, stall

@@ -45,7 +45,7 @@ type AMQPConfig struct {
 	MaxChannels              int           // of a connection
 	MaxFrame                 int           // bytes
 	MaxMessage               int           // bytes of a body
-	MaxTransaction           int           // bytes that a channel's transaction may publish
+	MaxTransaction           int           // bytes that a connection's transactions may publish
 	MaxConnections           int           // 0: no limit
 	MaxConnectionsPerAddress int           // 0: no limit
 	MaxConnectionsPerUser    int           // 0: no limit

@@ -65,7 +65,10 @@ func (n *Node) serveClients() error {
 		_ = n.listeners.amqp.Close() // it has served nobody
 		return err
 	}
-	n.amqp = amqp.NewServer(n.amqpConfig())
+	intake := n.newIntake()
+	amqpConfig := n.amqpConfig()
+	amqpConfig.Intake, kafkaConfig.Intake = intake, intake
+	n.amqp = amqp.NewServer(amqpConfig)
 	n.kafka = kafka.NewServer(kafkaConfig)
 	n.serve("AMQP", n.listeners.amqp, n.amqp.Serve)
 	n.serve("Kafka", n.listeners.kafka, n.kafka.Serve)

@@ -231,6 +231,24 @@ func inFlightBytes() int64 {
 	return max(floor, min(standard, debug.SetMemoryLimit(-1)/16))
 }
 
+// intakeBytes bounds what clients may have sent of messages, requests and
+// transactions that are not complete: half a gigabyte, or an eighth of GOMEMLIMIT when
+// that is less.
+func intakeBytes() int64 {
+	const standard, floor = 512 << 20, 8 << 20
+	return max(floor, min(standard, debug.SetMemoryLimit(-1)/8))
+}
+
+// newIntake makes the one that the servers of both protocols share.
+func (n *Node) newIntake() *broker.Intake {
+	intake := broker.NewIntake(intakeBytes(), 0)
+	n.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "waybill_intake_bytes",
+		Help: "Bytes received of messages, requests and transactions that are not complete, beyond a small allowance for each connection.",
+	}, func() float64 { return float64(intake.Used()) }))
+	return intake
+}
+
 // checkpoint asks the host for the state of a log. The store may ask before
 // there is a host, and while it closes.
 func (n *Node) checkpoint(id record.LogID) (storage.Checkpoint, bool) {

@@ -63,7 +63,7 @@ func (c *Config) ownOptions() []Option {
 		{"amqp.channel-max", "", "channels that a connection may open", integer(&c.AMQP.MaxChannels, 1, math.MaxUint16)},
 		{"amqp.frame-max", "", "largest frame", size(&c.AMQP.MaxFrame, 8192, 16<<20)},
 		{"amqp.max-message-size", "", "largest message body", size(&c.AMQP.MaxMessage, 1, 128<<20)},
-		{"amqp.max-transaction-size", "", "bytes that the open transaction of a channel may publish", size(&c.AMQP.MaxTransaction, 1, 1<<30)},
+		{"amqp.max-transaction-size", "", "bytes that the open transactions of a connection may publish", size(&c.AMQP.MaxTransaction, 1, 1<<30)},
 		{"amqp.heartbeat", "", "heartbeat interval that is proposed to clients", duration(&c.AMQP.Heartbeat, time.Second, math.MaxUint16*time.Second)},
 		{"amqp.handshake-timeout", "", "time that a client has from connecting to connection.open", duration(&c.AMQP.HandshakeTimeout, time.Second, 5*time.Minute)},
 		{"amqp.write-timeout", "", "time in which a client must read 128 KiB, or it is cut off", duration(&c.AMQP.WriteTimeout, time.Second, time.Hour)},
