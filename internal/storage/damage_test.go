@@ -195,6 +195,66 @@ func TestTruncate(t *testing.T) {
 	}
 }
 
+// unflushed builds a store with one log, whose entries are in several WAL
+// files that no checkpoint knows of: one batch in the last one, and a file that
+// was not used yet.
+func unflushed(t testing.TB) (fs *vfs.Mem, opts Options, want map[record.LogID][]*raftpb.Entry, last uint64) {
+	t.Helper()
+	fs = vfs.NewMem()
+	opts = Options{WALFileSize: 16 << 10}
+	s := openStore(t, fs, opts) // and not started: nothing is flushed
+	l := s.Log(1)
+	for first := s.active.Load(); s.active.Load() < first+2; {
+		want = map[record.LogID][]*raftpb.Entry{1: append(want[1], fill(t, s, l, 1, 3000)...)}
+	}
+	last = s.active.Load()
+	eventually(t, "the next file", func() bool { return len(s.preparer.next) > 0 || exists(fs, s.preparer.path(last+1, walSuffix)) })
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return fs.StrictClone(), opts, want, last
+}
+
+func exists(fs vfs.FS, name string) bool {
+	_, err := fs.Stat(name)
+	return err == nil
+}
+
+// TestTruncateFirstBatch cuts the last WAL file off within its first batch, so
+// that no whole batch in it tells how long it was. No checkpoint proves that there was one.
+func TestTruncateFirstBatch(t *testing.T) {
+	base, opts, want, last := unflushed(t)
+	name := "data/wal/" + fileName(last, walSuffix)
+	for _, at := range []int64{0, 1, 47, 48, 100, 511, 512, 908, 3000, 3584} {
+		fs := base.Clone()
+		f, err := fs.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Truncate(at); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		if hurt, err := verdict(t, fs, opts, want); err != nil || hurt == 0 {
+			t.Errorf("cut at %d: %d damaged logs, %v", at, hurt, err)
+		}
+	}
+}
+
+// TestMissingUnflushedFile takes away each WAL file that no checkpoint covers.
+func TestMissingUnflushedFile(t *testing.T) {
+	base, opts, want, last := unflushed(t)
+	for id := last - 2; id <= last; id++ {
+		fs := base.Clone()
+		if err := fs.Remove("data/wal/" + fileName(id, walSuffix)); err != nil {
+			t.Fatal(err)
+		}
+		if hurt, err := verdict(t, fs, opts, want); err != nil || hurt == 0 {
+			t.Errorf("without file %d: %d damaged logs, %v", id, hurt, err)
+		}
+	}
+}
+
 // TestMissingFile takes each file away.
 func TestMissingFile(t *testing.T) {
 	base, opts, want := damaged(t)

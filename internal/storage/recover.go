@@ -216,12 +216,15 @@ func (r *recovery) replayWAL(fresh bool) error {
 	}
 	r.replay.seq, r.replay.proved = seq, r.image.synced
 	live := slices.DeleteFunc(slices.Clone(all), func(id uint64) bool { return id < from })
-	if !fresh && (len(live) == 0 || live[0] != from) {
-		what := fmt.Sprintf("%s is missing", r.path(walName, fileName(from, walSuffix)))
-		r.opts.Logger.Error("damaged WAL: any log may have lost entries", "what", what)
-		r.replay.all, r.replay.found = &damageError{what: what}, true
+	if !fresh && len(live) == 0 {
+		r.replay.missing(from)
 	}
+	next := from
 	for _, id := range live {
+		if id != next { // files are made one after the other, so there was one
+			r.replay.missing(next)
+		}
+		next = id + 1
 		img, err := readWAL(r.fs, r.path(walName, fileName(id, walSuffix)), r.id, id)
 		if err != nil {
 			return err

@@ -128,6 +128,17 @@ func (img *walImage) next(pos int64) (b batch, ok bool) {
 	return batch{}, false
 }
 
+// size is how long the file was at least, when the batch at pos is not whole: a
+// header that can be read says how long it was when that was written, and no
+// file ever was as short as a sector. A write that was torn makes no file shorter.
+func (img *walImage) size(pos int64) int64 {
+	b := img.buf[min(pos, int64(len(img.buf))):]
+	if len(b) < batchHeader || le.Uint32(b) != batchMagic || le.Uint64(b[8:]) != img.key {
+		return sector
+	}
+	return int64(le.Uint64(b[32:]))
+}
+
 // rebased reports whether the file begins with a batch that replaces all
 // earlier files.
 func (img *walImage) rebased() (seq uint64, ok bool) {
@@ -177,12 +188,21 @@ func (r *replay) tail(img *walImage, pos int64) {
 	if pos < int64(len(img.buf)) {
 		r.suspects(img, pos)
 	}
+	if was := img.size(pos); was > int64(len(img.buf)) {
+		r.damageAll(fmt.Sprintf("%s: it has %d bytes of %d: the file was cut off", img.name, len(img.buf), was))
+		return
+	}
 	for _, s := range img.bad {
 		if s.to > pos {
 			r.damageAll(fmt.Sprintf("%s, position %d: cannot be read: %v", img.name, s.from, s.err))
 			return
 		}
 	}
+}
+
+// missing tells that a file is not there.
+func (r *replay) missing(id uint64) {
+	r.damageAll(path.Join(r.store.walDir, fileName(id, walSuffix)) + " is missing")
 }
 
 // gap judges that the batches between r.seq and b are missing.
