@@ -57,9 +57,9 @@ func TestDirectReplyToNobody(t *testing.T) {
 			return err
 		},
 		"request without a consumer": func(ch *amqp091.Channel) error {
+			ended := ch.NotifyClose(make(chan *amqp091.Error, 1))
 			publish(t, ch, "q", amqp091.Publishing{ReplyTo: replyQueue})
-			_, err := ch.QueueDeclare("", false, false, true, false, nil)
-			return err
+			return receive(t, ended)
 		},
 	} {
 		var e *amqp091.Error

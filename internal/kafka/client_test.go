@@ -74,7 +74,7 @@ func consumeValues(t testing.TB, n *groupNode, topic string, count int) (values 
 
 func TestProduceAndConsumeAcrossRestart(t *testing.T) {
 	fs := vfs.NewMem()
-	n := startGroupNode(t, fs, "")
+	n := startGroupNode(t, fs, nil)
 	want := map[string][]string{}
 	for name, codec := range map[string]kgo.CompressionCodec{
 		"plain": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(),
@@ -90,7 +90,7 @@ func TestProduceAndConsumeAcrossRestart(t *testing.T) {
 		}
 	}
 	n.stop()
-	n = startGroupNode(t, fs, "")
+	n = startGroupNode(t, fs, nil)
 	defer n.stop()
 	for name, values := range want {
 		if got := consumeValues(t, n, name, len(values)); !slices.Equal(got, values) {
@@ -100,7 +100,7 @@ func TestProduceAndConsumeAcrossRestart(t *testing.T) {
 }
 
 func TestEveryAcksIsServed(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	for name, acks := range map[string]kgo.Acks{"none": kgo.NoAck(), "leader": kgo.LeaderAck(), "all": kgo.AllISRAcks()} {
 		cl := n.client(kgo.RequiredAcks(acks), kgo.DisableIdempotentWrite())
@@ -123,7 +123,7 @@ func TestEveryAcksIsServed(t *testing.T) {
 }
 
 func TestFetchWaitsForRecords(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	n.createTopic("later", 3)
 	cl := n.client(kgo.ConsumeTopics("later"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(20*time.Second))
@@ -153,7 +153,7 @@ func TestFetchWaitsForRecords(t *testing.T) {
 }
 
 func TestAdmin(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	ctx := testContext(t)
 	adm := kadm.NewClient(n.client())
@@ -228,7 +228,7 @@ func TestAdmin(t *testing.T) {
 }
 
 func TestOffsetsByTimeAndDeletedRecords(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	ctx := testContext(t)
 	n.createTopic("t", 1)
@@ -283,7 +283,7 @@ func TestOffsetsByTimeAndDeletedRecords(t *testing.T) {
 }
 
 func TestAutoCreationCanBeTurnedOff(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	settings := DefaultSettings()
 	settings.AutoCreateTopics = false
@@ -319,7 +319,7 @@ func TestAutoCreationCanBeTurnedOff(t *testing.T) {
 // TestNewTopicHasLeaders: what CreateTopics and CreatePartitions have answered
 // for can be listed and read at once; clients wait long before they ask again.
 func TestNewTopicHasLeaders(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	ctx := testContext(t)
 	for i := range 20 {

@@ -53,7 +53,7 @@ func appendTo(t testing.TB, p *broker.Partition, b record.Batch) {
 }
 
 func TestFetchInEveryVersion(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	topic := n.createTopic("t", 2)
 	appendTo(t, topic.Partitions[0], recordtest.New("a", "b"))
@@ -78,7 +78,7 @@ func TestFetchInEveryVersion(t *testing.T) {
 }
 
 func TestFetchLimits(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	topic := n.createTopic("t", 2)
 	batch := recordtest.New(string(make([]byte, 1000)))
@@ -108,7 +108,7 @@ func TestFetchLimits(t *testing.T) {
 }
 
 func TestFetchErrors(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	topic := n.createTopic("t", 1)
 	appendTo(t, topic.Partitions[0], recordtest.New("v"))
@@ -150,7 +150,7 @@ func TestFetchErrors(t *testing.T) {
 }
 
 func TestFetchWaitsForMinBytes(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	topic := n.createTopic("t", 1)
 	batch := recordtest.New("v")
@@ -174,7 +174,7 @@ func TestFetchWaitsForMinBytes(t *testing.T) {
 }
 
 func TestSpentFetchBudgetIsWaitedFor(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	topic := n.createTopic("t", 1)
 	appendTo(t, topic.Partitions[0], recordtest.New("v"))
@@ -193,7 +193,7 @@ func TestSpentFetchBudgetIsWaitedFor(t *testing.T) {
 
 // A peer that takes nothing is cut off, and what it held is free again.
 func TestSlowReaderIsCutOff(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	topic := n.createTopic("t", 1)
 	for range 20 {

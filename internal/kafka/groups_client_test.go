@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"waybill/internal/broker"
 	"waybill/internal/vfs"
 )
 
@@ -45,7 +46,8 @@ func (n *groupNode) consumer(group string, opts ...kgo.Opt) *groupConsumer {
 		kgo.ConsumeTopics("t"),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.HeartbeatInterval(100 * time.Millisecond),
-		kgo.SessionTimeout(6 * time.Second),
+		kgo.SessionTimeout(time.Minute), // and so long it tries again, however slow the machine is
+		kgo.AlwaysRetryEOF(),            // a node that stops closes connections that it has just accepted
 		kgo.MetadataMinAge(50 * time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 300 * time.Millisecond }),
 		kgo.OnPartitionsRevoked(gone),
@@ -72,7 +74,11 @@ func (c *groupConsumer) consume(ctx context.Context) {
 		c.mu.Lock()
 		fetches.EachRecord(func(r *kgo.Record) { c.seen[string(r.Value)] = true })
 		c.mu.Unlock()
-		if err := c.client.CommitUncommittedOffsets(ctx); err != nil && ctx.Err() == nil {
+		for ctx.Err() == nil {
+			err := c.client.CommitUncommittedOffsets(ctx)
+			if err == nil {
+				break
+			}
 			c.t.Logf("commit: %v", err) // a rebalance or a restart came between
 		}
 	}
@@ -125,8 +131,25 @@ func awaitAll(t testing.TB, n int, consumers ...*groupConsumer) {
 	})
 }
 
+// awaitCommitted waits until the offsets that a group has committed for a
+// topic sum up to total.
+func (n *groupNode) awaitCommitted(group, topic string, total int64) {
+	n.t.Helper()
+	await(n.t, fmt.Sprintf("%d records of %s are committed", total, topic), func() bool {
+		done := make(chan *broker.FetchOffsetsResult, 1)
+		n.broker.FetchOffsets(&broker.FetchOffsets{Group: group, All: true}, func(r *broker.FetchOffsetsResult) { done <- r })
+		sum := int64(0)
+		for _, o := range (<-done).Offsets {
+			if o.Topic == topic {
+				sum += o.Offset.Offset
+			}
+		}
+		return sum == total
+	})
+}
+
 func TestClientsShareAGroup(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	n.createTopic("t", 6)
 	n.produce(0, 600)
@@ -138,6 +161,7 @@ func TestClientsShareAGroup(t *testing.T) {
 	b.close() // leaves: the others take over
 	n.produce(1200, 1800)
 	awaitAll(t, 1800, a, b, c)
+	n.awaitCommitted("g", "t", 1800)
 	a.close()
 	c.close()
 	n.awaitGroup("g", "Empty", 0)
@@ -159,12 +183,15 @@ func TestClientsShareAGroup(t *testing.T) {
 
 func TestClientsDoNotNoticeARestart(t *testing.T) {
 	fs := vfs.NewMem()
-	n := startGroupNode(t, fs, "")
+	n := startGroupNode(t, fs, nil)
 	n.createTopic("t", 4)
 	balancer := kgo.Balancers(kgo.RangeBalancer())
 	a, b := n.consumer("g", balancer), n.consumer("g", balancer)
-	defer a.close()
-	defer b.close()
+	defer func() {
+		a.close()
+		b.close()
+		n.stop()
+	}()
 	n.produce(0, 400)
 	awaitAll(t, 400, a, b)
 	n.awaitGroup("g", "Stable", 2)
@@ -180,11 +207,10 @@ func TestClientsDoNotNoticeARestart(t *testing.T) {
 			fs = fs.StrictClone() // the power goes
 		}
 		n.stop()
-		n = startGroupNode(t, fs, n.addr)
+		n = startGroupNode(t, fs, n.port)
 		n.produce(400*(round+1), 400*(round+2))
 		awaitAll(t, 400*(round+2), a, b)
 	}
-	defer n.stop()
 	if _, now := a.client.GroupMetadata(); now != generation {
 		t.Errorf("generation %d became %d", generation, now)
 	}
@@ -194,7 +220,7 @@ func TestClientsDoNotNoticeARestart(t *testing.T) {
 }
 
 func TestAStaticClientComesBack(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	n.createTopic("t", 4)
 	// The range balancer is done after one rebalance, a cooperative one is not.
@@ -228,7 +254,7 @@ func TestAStaticClientComesBack(t *testing.T) {
 // TestAdminClientManagesGroups does what tools do: offsets set from outside,
 // lag, a reset, deletion.
 func TestAdminClientManagesGroups(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	n.createTopic("t", 2)
 	n.produce(0, 100)

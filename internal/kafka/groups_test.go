@@ -27,14 +27,35 @@ type groupNode struct {
 	broker *broker.Broker
 	server *Server
 	served chan error
+	port   *lastingPort
 	addr   string
 	conn   net.Conn
 }
 
-// startGroupNode listens on addr, or on a port of its own when that is empty.
-func startGroupNode(t testing.TB, fs *vfs.Mem, addr string) *groupNode {
+// lastingPort is a listener that can be served again after it was closed. While
+// nobody does, clients are not refused but wait.
+type lastingPort struct{ *net.TCPListener }
+
+func newLastingPort(t testing.TB) *lastingPort {
 	t.Helper()
-	n := &groupNode{t: t, fs: fs, served: make(chan error, 1)}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return &lastingPort{l.(*net.TCPListener)}
+}
+
+// Close implements net.Listener.
+func (p *lastingPort) Close() error { return p.SetDeadline(time.Unix(1, 0)) }
+
+// startGroupNode listens on the port, or on one of its own when that is nil.
+func startGroupNode(t testing.TB, fs *vfs.Mem, port *lastingPort) *groupNode {
+	t.Helper()
+	if port == nil {
+		port = newLastingPort(t)
+	}
+	n := &groupNode{t: t, fs: fs, port: port, addr: port.Addr().String(), served: make(chan error, 1)}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	var err error
 	n.store, err = storage.Open(fs, "data", storage.Options{
@@ -59,15 +80,10 @@ func startGroupNode(t testing.TB, fs *vfs.Mem, addr string) *groupNode {
 		t.Fatal(err)
 	}
 	n.server = NewServer(Config{Broker: n.broker, Logger: log, NodeID: 7, Settings: settings})
-	if addr == "" {
-		addr = "127.0.0.1:0"
-	}
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
+	if err := port.SetDeadline(time.Time{}); err != nil {
 		t.Fatal(err)
 	}
-	n.addr = l.Addr().String()
-	go func() { n.served <- n.server.Serve(l) }()
+	go func() { n.served <- n.server.Serve(port) }()
 	n.conn = dial(t, n.addr)
 	return n
 }
@@ -186,7 +202,7 @@ func (n *groupNode) committed(group string, topic *broker.Topic, version int16) 
 // TestAGroupInEveryVersion takes a group through its life once for each
 // version of JoinGroup, with the other APIs in versions of the same age.
 func TestAGroupInEveryVersion(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	topic := n.createTopic("t", 2)
 	for v := range int16(10) {
@@ -278,7 +294,7 @@ func await(t testing.TB, what string, ok func() bool) {
 }
 
 func TestFindCoordinator(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	for v := range int16(7) {
 		req := kmsg.NewPtrFindCoordinatorRequest()
@@ -308,7 +324,7 @@ func TestFindCoordinator(t *testing.T) {
 }
 
 func TestGroupsAreListedAndDeleted(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	topic := n.createTopic("t", 2)
 	member := ask[*kmsg.JoinGroupResponse](n, joinRequest("live", ""), 3).MemberID
@@ -359,7 +375,7 @@ func TestGroupsAreListedAndDeleted(t *testing.T) {
 }
 
 func TestUnknownTopicsAndPartitions(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	topic := n.createTopic("t", 2)
 	req := commitRequest("g", "", -1, topic, 5)
@@ -395,7 +411,7 @@ func TestUnknownTopicsAndPartitions(t *testing.T) {
 
 func TestARestartIsNoRebalance(t *testing.T) {
 	fs := vfs.NewMem()
-	n := startGroupNode(t, fs, "")
+	n := startGroupNode(t, fs, nil)
 	topic := n.createTopic("t", 2)
 	join := ask[*kmsg.JoinGroupResponse](n, joinRequest("g", ""), 3)
 	ask[*kmsg.SyncGroupResponse](n, syncRequest("g", join.MemberID, 1), 5)
@@ -405,7 +421,7 @@ func TestARestartIsNoRebalance(t *testing.T) {
 	after := fs.StrictClone() // the power goes: what was not synced is lost
 	n.stop()
 
-	n = startGroupNode(t, after, "")
+	n = startGroupNode(t, after, nil)
 	defer n.stop()
 	if code := n.heartbeat("g", join.MemberID, 1, 4); code != 0 {
 		t.Fatalf("heartbeat after the power cut: %d", code)
@@ -418,7 +434,7 @@ func TestARestartIsNoRebalance(t *testing.T) {
 // TestAWaitingJoinDoesNotHoldUpShutdown also shows that nothing is left of a
 // join whose client has gone.
 func TestAWaitingJoinDoesNotHoldUpShutdown(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	first := ask[*kmsg.JoinGroupResponse](n, joinRequest("g", ""), 3)
 	ask[*kmsg.SyncGroupResponse](n, syncRequest("g", first.MemberID, 1), 3)
 	req := joinRequest("g", "") // waits for the first to join again

@@ -26,7 +26,7 @@ func produceRequest(t *broker.Topic, partition int32, batch []byte, acks int16) 
 }
 
 func TestProduceInEveryVersion(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	topic := n.createTopic("t", 1)
 	next := int64(0)
@@ -58,7 +58,7 @@ func TestProduceInEveryVersion(t *testing.T) {
 }
 
 func TestProduceErrors(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	topic := n.createTopic("t", 1)
 	flipped := recordtest.New("v")
@@ -96,7 +96,7 @@ func TestProduceErrors(t *testing.T) {
 }
 
 func TestRefusedBatchWithoutAckClosesTheConnection(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	topic := n.createTopic("t", 1)
 	req := produceRequest(topic, 7, recordtest.New("v"), 0)
@@ -110,7 +110,7 @@ func TestRefusedBatchWithoutAckClosesTheConnection(t *testing.T) {
 }
 
 func TestPipelinedProducesAreInOrder(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	topic := n.createTopic("t", 2)
 	const count = 500
@@ -236,7 +236,7 @@ func BenchmarkFetchEncode(b *testing.B) {
 }
 
 func TestProduceOfManyPartitions(t *testing.T) {
-	n := startGroupNode(t, vfs.NewMem(), "")
+	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	topics := []*broker.Topic{n.createTopic("a", 20), n.createTopic("b", 30)}
 	req := kmsg.NewPtrProduceRequest()
