@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -341,7 +343,7 @@ func TestOnlyTheHurtLog(t *testing.T) {
 // TestTornTail: what is left of a batch that was never acknowledged is cut off.
 func TestTornTail(t *testing.T) {
 	fs := vfs.NewMem()
-	s := openStore(t, fs, Options{})
+	s := openStore(t, fs, Options{proveAfter: time.Hour})
 	want := fill(t, s, s.Log(1), 5, 2000)
 	clone := fs.Clone() // before the batch of Close, which proves the one before it
 	b, err := readFile(clone, "data/wal/000000000001.wal")
@@ -366,6 +368,33 @@ func TestTornTail(t *testing.T) {
 	if err := s3.Log(1).Damaged(); !errors.Is(err, ErrDamaged) {
 		t.Fatal(err)
 	}
+}
+
+// TestIdleWALProvesItsLastBatch: damage of the last acknowledged batch is told
+// from a torn one after a crash too, once the WAL was idle for a moment.
+func TestIdleWALProvesItsLastBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewMem()
+		s := openStore(t, fs, Options{})
+		fill(t, s, s.Log(1), 3, 2000)
+		for _, idle := range []bool{false, true} {
+			if idle {
+				time.Sleep(2 * time.Second) // of the bubble
+			}
+			clone := fs.StrictClone() // the power goes
+			const name = "data/wal/000000000001.wal"
+			b, err := readFile(clone, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := clone.Flip(name, int64(bytes.LastIndex(b, []byte("xxx"))), 1); err != nil {
+				t.Fatal(err)
+			}
+			if err := openStore(t, clone, Options{}).Log(1).Damaged(); errors.Is(err, ErrDamaged) != idle {
+				t.Errorf("idle %v: %v", idle, err)
+			}
+		}
+	})
 }
 
 func TestForeignDirectory(t *testing.T) {

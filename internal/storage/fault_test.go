@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -175,33 +176,36 @@ func TestDiskTooFullForALargeBatch(t *testing.T) {
 	}
 }
 
-// TestIdleStoreWritesNothing also when hard states wait.
+// TestIdleStoreWritesNothing, once it has proved its last batch, also when hard
+// states wait.
 func TestIdleStoreWritesNothing(t *testing.T) {
-	fs := vfs.NewMem()
-	s := openStore(t, fs, Options{})
-	s.Start()
-	fill(t, s, s.Log(1), 3, 100)
-	var syncs atomic.Int64
-	quietFor := func(d time.Duration) {
-		t.Helper()
-		eventually(t, "rest", func() bool { n := syncs.Load(); <-time.After(d); return syncs.Load() == n })
-	}
-	fs.OnSync(func(vfs.SyncPoint) { syncs.Add(1) })
-	quietFor(100 * time.Millisecond) // the next WAL file is being zeroed
-	before := syncs.Load()
-	done := make(waiter, 1)
-	s.Append(&Append{Log: s.Log(1), HardState: hard(1, 1, 3), Done: done})
-	<-done
-	<-time.After(1500 * time.Millisecond)
-	if n := syncs.Load() - before; n != 0 {
-		t.Fatalf("%d syncs", n)
-	}
-	// It rides along with the next batch.
-	fill(t, s, s.Log(2), 1, 10)
-	s2 := openStore(t, fs.StrictClone(), Options{})
-	if h, _ := s2.Log(1).State(); h.GetCommit() != 3 {
-		t.Fatal(h)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewMem()
+		s := openStore(t, fs, Options{})
+		s.Start()
+		fill(t, s, s.Log(1), 3, 100)
+		time.Sleep(5 * time.Second) // of the bubble, as all times here
+		var syncs atomic.Int64
+		fs.OnSync(func(vfs.SyncPoint) { syncs.Add(1) })
+		done := make(waiter, 1)
+		s.Append(&Append{Log: s.Log(1), HardState: hard(1, 1, 3), Done: done})
+		<-done
+		time.Sleep(time.Hour)
+		if n := syncs.Load(); n != 0 {
+			t.Fatalf("%d syncs", n)
+		}
+		// It rides along with the next batch.
+		fill(t, s, s.Log(2), 1, 10)
+		batch := syncs.Load()
+		s2 := openStore(t, fs.StrictClone(), Options{})
+		if h, _ := s2.Log(1).State(); h.GetCommit() != 3 {
+			t.Fatal(h)
+		}
+		time.Sleep(time.Hour)
+		if n := syncs.Load(); n != 2*batch {
+			t.Fatalf("%d syncs for a batch and its proof, want %d", n, 2*batch)
+		}
+	})
 }
 
 // TestSnapshotReplacesLog: with entries that follow it.

@@ -98,6 +98,8 @@ type Options struct {
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: metrics are kept but not registered
+
+	proveAfter time.Duration // how long the WAL is idle before it proves its last batch; 1 s
 }
 
 func (o *Options) setDefaults() {
@@ -122,6 +124,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
+	}
+	if o.proveAfter == 0 {
+		o.proveAfter = time.Second
 	}
 }
 

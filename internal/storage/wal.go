@@ -30,6 +30,7 @@ type wal struct {
 	lazy  []*Log   // with a hard state that waits for the next batch
 	spare []*Append
 	dirty bool // something was written since the store was opened
+	bare  bool // nothing on the disk proves that the last batch was synced
 
 	installs uint64 // the highest number of an installation
 
@@ -56,9 +57,9 @@ func (w *wal) notify() {
 	}
 }
 
-// take empties the queue, waiting until it holds something; nil when it was
-// closed and is empty.
-func (w *wal) take() []*Append {
+// take empties the queue, waiting until it holds something; none when it was
+// closed and is empty. idle tells that nothing came for a while after a batch.
+func (w *wal) take() (reqs []*Append, idle bool) {
 	for {
 		w.mu.Lock()
 		reqs, closed := w.queue, w.closed
@@ -67,9 +68,25 @@ func (w *wal) take() []*Append {
 		}
 		w.mu.Unlock()
 		if len(reqs) > 0 || closed {
-			return reqs
+			return reqs, false
 		}
-		<-w.wake
+		if !w.bare {
+			<-w.wake
+		} else if w.isQuiet() {
+			return nil, true
+		}
+	}
+}
+
+// isQuiet waits for requests, and reports whether none came for a while.
+func (w *wal) isQuiet() bool {
+	timer := time.NewTimer(w.store.opts.proveAfter)
+	defer timer.Stop()
+	select {
+	case <-w.wake:
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 
@@ -78,17 +95,25 @@ func (w *wal) take() []*Append {
 func (w *wal) run() {
 	defer close(w.done)
 	for {
-		reqs := w.take()
-		if len(reqs) == 0 {
+		reqs, idle := w.take()
+		if len(reqs) == 0 && !idle {
 			w.finish()
 			return
 		}
-		if err := w.process(reqs); err != nil {
+		var err error
+		if idle {
+			err = w.prove()
+		} else {
+			err = w.process(reqs)
+		}
+		if err != nil {
 			w.store.fail(err)
 			return
 		}
-		clear(reqs)
-		w.spare = reqs
+		if !idle {
+			clear(reqs)
+			w.spare = reqs
+		}
 	}
 }
 
@@ -262,7 +287,7 @@ func (w *wal) write() error {
 	m.walBytes.Add(float64(len(b)))
 	f.pos += int64(len(b))
 	w.seq++
-	w.dirty = true
+	w.dirty, w.bare = true, true
 	w.store.synced.Store(w.seq)
 	w.store.written.Store(true)
 	return nil
@@ -370,8 +395,23 @@ func (w *wal) makeRoom(f *walFile, need int64) error {
 	}
 }
 
-// finish is the end of the goroutine at Close. The empty batch proves, by its
-// durable-through, that the one before it was acknowledged.
+// prove writes an empty batch behind the last one when nothing else comes for a
+// while: by its durable-through it proves that the last one was acknowledged.
+// It can wait for a batch that needs a new file anyway.
+func (w *wal) prove() error {
+	w.encode(nil)
+	if w.file.pos+alignUp(int64(len(w.batch.buf))) <= w.file.size {
+		if err := w.write(); err != nil {
+			return err
+		}
+		w.apply(nil)
+	}
+	w.bare = false
+	return nil
+}
+
+// finish is the end of the goroutine at Close. Its batch proves the one before it, as
+// that of prove does.
 func (w *wal) finish() {
 	if w.dirty || len(w.lazy) > 0 {
 		w.encode(nil)
