@@ -1,7 +1,10 @@
 package topic
 
 import (
+	"cmp"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"waybill/internal/record"
@@ -15,6 +18,9 @@ const (
 	producerLife = int64(24 * time.Hour / time.Millisecond)
 	// sweepEvery is how often expired producers are dropped.
 	sweepEvery = int64(10 * time.Minute / time.Millisecond)
+	// maxProducers is how many producers are remembered at the most. Who only ever
+	// writes one batch is forgotten before long; memory is not.
+	maxProducers = 10_000
 )
 
 // producer is what one idempotent producer has written.
@@ -94,6 +100,9 @@ func appendTime(b record.Batch) int64 {
 func (t *Topic) committed(b record.Batch) {
 	p := t.producers[b.ProducerID()]
 	if p == nil {
+		if len(t.producers) >= maxProducers {
+			t.forgetSome()
+		}
 		p = new(producer)
 		t.producers[b.ProducerID()] = p
 	}
@@ -103,6 +112,17 @@ func (t *Topic) committed(b record.Batch) {
 	p.add(b, b.BaseOffset(), t.clock)
 	if t.leader != nil {
 		t.leader.committed(b.ProducerID())
+	}
+}
+
+// forgetSome drops the quarter of the producers that were silent for the longest
+// time: the same ones on every replica.
+func (t *Topic) forgetSome() {
+	ids := slices.SortedFunc(maps.Keys(t.producers), func(a, b int64) int {
+		return cmp.Or(cmp.Compare(t.producers[a].used, t.producers[b].used), cmp.Compare(a, b))
+	})
+	for _, id := range ids[:len(ids)/4] {
+		delete(t.producers, id)
 	}
 }
 

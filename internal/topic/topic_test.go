@@ -272,6 +272,33 @@ func TestSilentProducerIsForgotten(t *testing.T) {
 	}
 }
 
+// TestProducersAreBounded: with too many producers those are forgotten that were
+// silent for the longest time, and nobody who writes.
+func TestProducersAreBounded(t *testing.T) {
+	l := newLog(t)
+	const busy = int64(2 * maxProducers) // an id beside those of the others
+	sequence := int32(0)
+	for id := range int64(2 * maxProducers) {
+		l.mustAppend(id, recordtest.N(1, id, 0, 0))
+		if id%1000 == 0 {
+			l.mustAppend(id, recordtest.N(1, busy, 0, sequence))
+			sequence++
+		}
+		if n := l.m.Producers(); n > maxProducers {
+			t.Fatalf("%d producers are remembered", n)
+		}
+	}
+	again := l.m.End()
+	if r := l.mustAppend(1e6, recordtest.N(1, busy, 0, sequence-1)); r.End > again {
+		t.Fatal("a batch of the busy producer was written twice")
+	}
+	_, err := l.append(1e6, recordtest.N(1, 0, 0, 1))
+	var refused *Error
+	if !errors.As(err, &refused) || refused.Reason != UnknownProducer {
+		t.Fatalf("the first one is remembered: %v", err)
+	}
+}
+
 func TestLogAppendTime(t *testing.T) {
 	l := newLog(t, map[string]string{"message.timestamp.type": "LogAppendTime"})
 	r := l.mustAppend(5000, recordtest.N(2, 7, 0, 0))
