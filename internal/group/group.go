@@ -63,6 +63,7 @@ type Config struct {
 	MaxSize               int           // group.max.size: members of one group; 0 is unlimited
 	OffsetsRetention      time.Duration // offsets.retention.minutes: how long an empty group keeps its offsets
 	MaxOffsetMetadata     int           // offset.metadata.max.bytes
+	MaxBytes              int           // about what all groups of one log may take in memory; 0 is unlimited
 }
 
 // Limits that keep a command, and so an entry of the log, within what a client
@@ -82,6 +83,7 @@ func DefaultConfig() Config {
 		MaxSessionTimeout:     30 * time.Minute,
 		OffsetsRetention:      7 * 24 * time.Hour,
 		MaxOffsetMetadata:     4096,
+		MaxBytes:              128 << 20,
 	}
 }
 
@@ -139,7 +141,7 @@ func (c Code) String() string {
 	case RebalanceInProgress:
 		return "the group is rebalancing"
 	case InvalidCommitOffsetSize:
-		return "too many offsets in one commit"
+		return "too many offsets in one commit, or in all groups of the coordinator"
 	case NonEmptyGroup:
 		return "the group has members; stop them first"
 	case GroupIDNotFound:
@@ -147,7 +149,7 @@ func (c Code) String() string {
 	case MemberIDRequired:
 		return "join again with the member id"
 	case GroupMaxSizeReached:
-		return "the group has as many members as the broker allows"
+		return "the group has as many members as the broker allows, or all groups of the coordinator together"
 	case FencedInstanceID:
 		return "another member has taken over the instance id"
 	case GroupSubscribedToTopic:

@@ -56,7 +56,7 @@ func (m *Machine) joinNew(now time.Time, g *group, to any, r *JoinRequest) Code 
 	case old != nil:
 		m.replace(now, g, old, to, r)
 		return None
-	case m.cfg.MaxSize > 0 && len(g.members)+len(g.handedOut) >= m.cfg.MaxSize:
+	case m.cfg.MaxSize > 0 && len(g.members)+len(g.handedOut) >= m.cfg.MaxSize, m.isFull():
 		return GroupMaxSizeReached
 	case r.NeedsMemberID && r.InstanceID == "":
 		g.handedOut[strings.Clone(r.NewMemberID)] = now.Add(r.SessionTimeout)
@@ -73,7 +73,7 @@ func (m *Machine) joinKnown(now time.Time, g *group, to any, r *JoinRequest) Cod
 		switch {
 		case !g.supports(r.ProtocolType, r.Protocols, nil):
 			return InconsistentGroupProtocol
-		case g.size(nil)+r.size() > maxGroup:
+		case g.size(nil)+r.size() > maxGroup, m.isFull():
 			return GroupMaxSizeReached
 		}
 		delete(g.handedOut, r.MemberID)

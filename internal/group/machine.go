@@ -24,6 +24,7 @@ type Machine struct {
 	leading bool
 	refusal Code              // what requests get while not leading
 	groups  map[string]*group // those with members, handed-out ids, or commands in flight
+	live    int               // about what their members take in memory, in bytes
 	timers  timers
 	entered time.Time  // the last call
 	sweepAt time.Time  // when to look for expired offsets
@@ -66,7 +67,7 @@ func (m *Machine) Snapshot(b []byte) []byte { return m.state.snapshot(b) }
 // is applied. Sessions begin now: members had nobody to send heartbeats to.
 func (m *Machine) Lead(now time.Time) {
 	m.leading, m.entered = true, now
-	m.groups = make(map[string]*group)
+	m.groups, m.live = make(map[string]*group), 0
 	m.sweepAt = now.Add(sweepEvery)
 	for _, name := range m.state.names() {
 		if s := m.state.groups[name]; len(s.outcome.members) > 0 {
@@ -94,6 +95,7 @@ func (m *Machine) Follow() []Reply {
 	}
 	m.leading, m.refusal = false, NotCoordinator
 	m.groups, m.timers, m.waiting, m.flying = nil, nil, nil, nil
+	m.live = 0
 	m.sweepAt = time.Time{}
 	return m.replies
 }
@@ -132,6 +134,12 @@ func (m *Machine) Step(now time.Time, to any, r Request) []Reply {
 		panic(fmt.Sprintf("group: request %T", r))
 	}
 	return m.replies
+}
+
+// isFull reports whether the groups take as much memory as they may: no members
+// and no offsets are added then. What there is can be changed.
+func (m *Machine) isFull() bool {
+	return m.cfg.MaxBytes > 0 && m.state.bytes+m.live >= m.cfg.MaxBytes
 }
 
 // Pending reports whether Build has something.

@@ -47,6 +47,7 @@ type group struct {
 	assigning bool      // the assignment is on its way through the log
 	syncEnds  time.Time // when those who have not synced are removed
 
+	bytes  int       // of Machine.live, that are this group's
 	flying int       // proposals by which this is ahead of the replicated state
 	wake   time.Time // when to look at deadlines again; zero is never
 	pos    int       // in timers, -1 if not there
@@ -70,6 +71,14 @@ type member struct {
 	owes    bool // was told of the generation and has not synced yet
 
 	deadline time.Time // when the session ends; zero while it waits here
+}
+
+// memberBytes is about what a member takes beside what it says about itself.
+const memberBytes = 256
+
+// weight is about what the members take in memory.
+func (g *group) weight() int {
+	return g.size(nil) + memberBytes*(len(g.members)+len(g.handedOut))
 }
 
 // newMemberTimeout bounds how long a new member waits for its first

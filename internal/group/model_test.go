@@ -285,6 +285,17 @@ func (w *world) invariants(t *rapid.T) {
 	if flying != 0 {
 		t.Fatalf("%d proposals of no group", flying)
 	}
+	live := 0
+	for _, g := range m.timers {
+		live += g.weight()
+	}
+	anew := New(m.cfg)
+	if err := anew.Restore(m.Snapshot(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if m.live != live || m.state.bytes != anew.state.bytes {
+		t.Fatalf("counted %d bytes of members and %d of the state, there are %d and %d", m.live, m.state.bytes, live, anew.state.bytes)
+	}
 }
 
 func TestGroupKeepsItsPromises(t *testing.T) {

@@ -17,8 +17,12 @@ func (m *Machine) commit(now time.Time, to any, r *CommitRequest) {
 	if r.Retention >= 0 {
 		expires = ms + r.Retention.Milliseconds()
 	}
-	size := 0
+	size, full := 0, m.isFull()
 	for i, o := range r.Offsets {
+		if full && !m.state.has(r.Group, o.TopicPartition) {
+			response.Offsets[i] = InvalidCommitOffsetSize
+			continue
+		}
 		if len(o.Metadata) > m.cfg.MaxOffsetMetadata {
 			response.Offsets[i] = OffsetMetadataTooLarge
 			continue

@@ -2,6 +2,7 @@ package group
 
 import (
 	"encoding/binary"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -209,4 +210,52 @@ func subscribing(topics ...string) []byte {
 		b = append(b, topic...)
 	}
 	return append(b, 0xff, 0xff, 0xff, 0xff) // no user data
+}
+
+// TestGroupsAreBounded: clients that make up groups and offsets are stopped at
+// a limit, and those that have some go on.
+func TestGroupsAreBounded(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.MaxBytes = 1 << 20 })
+	ids, generation := r.gather("old", 2)
+	want(t, "commit", r.commit("old", ids[0], generation, 1), None)
+	refused := 0
+	for n := range 2000 {
+		topic := fmt.Sprint("t", n, strings.Repeat("x", 1000))
+		c := r.do(&CommitRequest{Group: fmt.Sprint("g", n), Generation: -1, Retention: -1, Offsets: []OffsetCommit{
+			{TopicPartition: TopicPartition{topic, 0}, LeaderEpoch: -1},
+		}}).(*CommitResponse)
+		if codeOf(c) != None {
+			want(t, "a commit beyond the limit", codeOf(c), InvalidCommitOffsetSize)
+			refused++
+		}
+	}
+	if got := r.m.state.bytes; refused == 0 || got > r.m.cfg.MaxBytes+2000 {
+		t.Fatalf("%d refused, %d bytes", refused, got)
+	}
+	want(t, "a new member", r.do(r.joining("new", "")).(*JoinResponse).Code, GroupMaxSizeReached)
+	want(t, "a commit of what there is", r.commit("old", ids[0], generation, 2), None)
+	want(t, "the offset", r.committed("old"), 2)
+	want(t, "a heartbeat", r.heartbeat("old", ids[0], generation), None)
+	want(t, "deleting a group", r.do(&DeleteRequest{"g0"}).(*DeleteResponse).Code, None)
+	want(t, "deleting another", r.do(&DeleteRequest{"g1"}).(*DeleteResponse).Code, None)
+	a := r.ask(r.joining("new", ""))
+	r.advance(r.m.cfg.InitialRebalanceDelay * 2)
+	want(t, "a new member once there is room", a.response.(*JoinResponse).Code, None)
+}
+
+// TestMembersAreBounded: the same of groups that never come about.
+func TestMembersAreBounded(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.MaxBytes = 1 << 20 })
+	refused := 0
+	for n := range 100 {
+		j := r.joining(fmt.Sprint("g", n), "")
+		j.Protocols[0].Metadata = make([]byte, 100<<10)
+		if a := r.ask(j); a.response != nil {
+			want(t, "a join beyond the limit", a.response.(*JoinResponse).Code, GroupMaxSizeReached)
+			refused++
+		}
+	}
+	if refused < 85 || len(r.m.groups) > 15 {
+		t.Fatalf("%d refused, %d groups", refused, len(r.m.groups))
+	}
 }

@@ -36,6 +36,9 @@ func (m *Machine) settle(now time.Time, g *group) {
 	if g.pos < 0 {
 		return // deleted
 	}
+	m.live -= g.bytes
+	g.bytes = g.weight()
+	m.live += g.bytes
 	if g.phase == preparing && g.allJoined(now) {
 		m.completeJoin(now, g)
 	}

@@ -10,7 +10,11 @@ import (
 // every replica.
 type state struct {
 	groups map[string]*stored
+	bytes  int // about what they take in memory
 }
+
+// groupBytes is about what a group takes beside its name, members and offsets.
+const groupBytes = 256
 
 // stored is the replicated part of one group.
 type stored struct {
@@ -27,8 +31,19 @@ func (s *state) group(name string) *stored {
 	if g == nil {
 		g = &stored{offsets: make(map[TopicPartition]Offset)}
 		s.groups[name] = g
+		s.bytes += groupBytes + len(name)
 	}
 	return g
+}
+
+// has reports whether an offset is committed.
+func (s *state) has(name string, p TopicPartition) bool {
+	g := s.groups[name]
+	if g == nil {
+		return false
+	}
+	_, ok := g.offsets[p]
+	return ok
 }
 
 // names lists the groups in order.
@@ -87,22 +102,53 @@ func (c *generation) apply(s *state) {
 func (c *outcome) apply(s *state) {
 	g := s.group(c.group)
 	g.generation = max(g.generation, c.generation)
+	s.bytes += c.size() - g.outcome.size()
 	g.outcome = *c
 }
+
+// size is about what the members take in memory.
+func (c *outcome) size() (n int) {
+	for i := range c.members {
+		mem := &c.members[i]
+		n += memberBytes + len(mem.id) + len(mem.instance) + len(mem.clientID) + len(mem.clientHost) +
+			sizeOf(mem.protocols) + len(mem.assignment)
+	}
+	return n
+}
+
+// size is about what an offset committed for p takes in memory.
+func (o *Offset) size(p TopicPartition) int { return offsetBytes + len(p.Topic) + len(o.Metadata) }
 
 func (c *commit) apply(s *state) {
 	g := s.group(c.group)
 	for _, o := range c.offsets {
+		if old, ok := g.offsets[o.TopicPartition]; ok {
+			s.bytes -= old.size(o.TopicPartition)
+		}
 		g.offsets[o.TopicPartition] = o.Offset
+		s.bytes += o.Offset.size(o.TopicPartition)
 	}
 }
 
 func (c *forget) apply(s *state) {
 	if g := s.groups[c.group]; g != nil {
 		for _, p := range c.partitions {
-			delete(g.offsets, p)
+			if o, ok := g.offsets[p]; ok {
+				s.bytes -= o.size(p)
+				delete(g.offsets, p)
+			}
 		}
 	}
 }
 
-func (c *remove) apply(s *state) { delete(s.groups, c.group) }
+func (c *remove) apply(s *state) {
+	g := s.groups[c.group]
+	if g == nil {
+		return
+	}
+	s.bytes -= groupBytes + len(c.group) + g.outcome.size()
+	for p, o := range g.offsets {
+		s.bytes -= o.size(p)
+	}
+	delete(s.groups, c.group)
+}

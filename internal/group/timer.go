@@ -62,6 +62,8 @@ func (m *Machine) close(g *group) {
 	if g.pos >= 0 {
 		heap.Remove(&m.timers, g.pos)
 		delete(m.groups, g.name)
+		m.live -= g.bytes
+		g.bytes = 0
 	}
 }
 

@@ -34,6 +34,7 @@ func (s *Settings) GroupConfig() broker.GroupConfig {
 		MaxSize:               s.GroupMaxSize,
 		OffsetsRetention:      s.OffsetsRetention,
 		MaxOffsetMetadata:     s.OffsetMetadataMaxBytes,
+		MaxBytes:              broker.DefaultGroupConfig().MaxBytes,
 	}
 }
 
