@@ -335,7 +335,7 @@ func TestRetentionByTimeAndSize(t *testing.T) {
 
 func awaitStart(t testing.TB, p *Partition, want record.Offset) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		start, _ := p.Offsets()
 		if start == want {

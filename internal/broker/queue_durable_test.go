@@ -253,10 +253,10 @@ func segments(t *testing.T, fs *vfs.Mem, atLeast int64) map[string]int64 {
 	return found
 }
 
-// eventually waits until done, for at most 20 seconds.
+// eventually waits until done, for at most a minute.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !done() {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within 20 s: %s", what)

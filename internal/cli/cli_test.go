@@ -129,7 +129,7 @@ func TestServe(t *testing.T) {
 	}()
 	select {
 	case <-out.written:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		stop(errors.New("too late"))
 		<-code
 		t.Fatalf("it did not start:\n%s", log.String())

@@ -173,7 +173,7 @@ func shout(addr net.Addr, bytes []byte) (peer string, err error) {
 		return "", err
 	}
 	defer nc.Close()
-	if err := nc.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := nc.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		return "", err
 	}
 	_, _ = nc.Write(bytes) // fails when the node has closed it already, as it should

@@ -55,7 +55,7 @@ func stopNode(t testing.TB, n *Node) {
 // within ten seconds.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
@@ -154,11 +154,23 @@ func TestThread(t *testing.T) {
 
 // TestStartTime measures how long an empty node takes, on the real file
 // system. It asserts nothing: time is the machine's.
+// TestStartTime: a node is ready on an empty directory in less than a second. On a busy
+// machine one start of a few has to be.
 func TestStartTime(t *testing.T) {
-	began := time.Now()
-	n := startNode(t, vfs.OS{}, testConfig(t.TempDir()))
-	t.Logf("ready on an empty directory after %v", time.Since(began))
-	stopNode(t, n)
+	best := time.Hour
+	for try := 0; try < 5 && best >= time.Second; try++ {
+		began := time.Now()
+		n := startNode(t, vfs.OS{}, testConfig(t.TempDir()))
+		if err := n.ready(); err != nil {
+			t.Fatal(err)
+		}
+		best = min(best, time.Since(began))
+		stopNode(t, n)
+	}
+	t.Logf("ready on an empty directory after %v", best)
+	if best >= time.Second {
+		t.Errorf("ready on an empty directory after %v", best)
+	}
 }
 
 func TestSecondProcessIsRefused(t *testing.T) {
@@ -275,7 +287,7 @@ func TestStopDrains(t *testing.T) {
 				waiting.Go(func() {
 					select {
 					case <-dc.Done():
-					case <-time.After(20 * time.Second):
+					case <-time.After(time.Minute):
 						t.Errorf("%s: neither a confirm nor a closed channel", body)
 					}
 					if dc.Acked() {
