@@ -168,3 +168,17 @@ func FuzzCheckpoint(f *testing.F) {
 		}
 	})
 }
+
+// FuzzMarker: whatever the file says that tells who a store is, only what a
+// store has written is taken for one.
+func FuzzMarker(f *testing.F) {
+	f.Add(appendMarker(nil, "store"))
+	f.Add([]byte("waybill store, format 1\nid x\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		fs := vfs.NewMem()
+		writeFile(t, fs, "STORE", b)
+		if id, err := readMarker(fs, "STORE"); err == nil && !bytes.Equal(appendMarker(nil, id), b) {
+			t.Fatalf("%q is taken for the marker of %q", b, id)
+		}
+	})
+}
