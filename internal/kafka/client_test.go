@@ -126,7 +126,7 @@ func TestFetchWaitsForRecords(t *testing.T) {
 	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
 	n.createTopic("later", 3)
-	cl := n.client(kgo.ConsumeTopics("later"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(20*time.Second))
+	cl := n.client(kgo.ConsumeTopics("later"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(2*time.Minute))
 	got := make(chan string)
 	go func() {
 		var values []string
@@ -147,7 +147,7 @@ func TestFetchWaitsForRecords(t *testing.T) {
 		if v != "a b" && v != "b a" {
 			t.Error(v)
 		}
-	case <-time.After(15 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the waiting Fetch was not woken")
 	}
 }

@@ -45,16 +45,16 @@ func TestAnsweredRequestsGiveBack(t *testing.T) {
 	intake := broker.NewIntake(1<<20, 0)
 	_, addr := newTestServer(t, Config{Intake: intake})
 	c := dial(t, addr)
-	for n := range int32(20) {
+	for n := range int32(6) {
 		send(t, c, frameOf(largeRequest(), n))
 	}
-	for n := range int32(20) {
+	for n := range int32(6) {
 		if receive(t, c, largeRequest().ResponseKind()) != n {
 			t.Fatal("wrong correlation id")
 		}
 	}
 	await(t, "all is given back", func() bool { return intake.Used() == 0 })
-	b := frameOf(largeRequest(), 20)
+	b := frameOf(largeRequest(), 6)
 	send(t, c, b[:len(b)-1])
 	await(t, "it is counted", func() bool { return intake.Used() > 0 })
 	c.Close()
