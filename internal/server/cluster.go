@@ -247,8 +247,12 @@ func (n *Node) replicaID() uint64 {
 	return n.cfg.Cluster.NodeID
 }
 
-// handOverTimeout bounds how long stopping waits for other nodes to take over what is led here.
-const handOverTimeout = 5 * time.Second
+// handOverTimeout bounds how long stopping waits for other nodes to take over
+// what is led here, and handOverPause is for them to hear of it.
+const (
+	handOverTimeout = 5 * time.Second
+	handOverPause   = 250 * time.Millisecond
+)
 
 // handOver lets other nodes lead before this one stops serving.
 func (n *Node) handOver(ctx context.Context) {
@@ -259,6 +263,12 @@ func (n *Node) handOver(ctx context.Context) {
 	defer cancel()
 	if err := n.broker.HandOver(ctx); err != nil {
 		n.log.Warn("not everything was handed over to other nodes; they elect leaders themselves", "err", err)
+	}
+	// What others have sent here because this node led a moment ago is still
+	// answered, so that they know that they may send it to the new leader.
+	select {
+	case <-time.After(handOverPause):
+	case <-ctx.Done():
 	}
 }
 
