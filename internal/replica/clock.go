@@ -64,6 +64,7 @@ func (g *Group) tick() {
 	}
 	g.tickElection()
 	g.tickReads()
+	g.tickMembers()
 	if g.leads.Load() {
 		g.tickTransfer()
 		g.tickCatchUp()
@@ -222,7 +223,7 @@ func (g *Group) quiet() bool {
 	if !g.votes() {
 		return g.reads.none()
 	}
-	if !g.leads.Load() || !g.idle() || g.transfer != (transfer{}) || !g.reconfigured() {
+	if !g.leads.Load() || !g.idle() || g.transfer != (transfer{}) || !g.reconfigured() || g.members.tell != nil {
 		return false
 	}
 	voters := 1

@@ -533,3 +533,23 @@ func counterValue(c prometheus.Counter) float64 {
 	}
 	return m.GetCounter().GetValue()
 }
+
+// TestNoVoteBeforeJoining: a replica that is no member yet, as far as it knows, votes
+// for nobody: it may have voted in a former life.
+func TestNoVoteBeforeJoining(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 1)
+	w.puts(1, 10)
+	w.start(4, vfs.NewMem())
+	w.settle(w.nodes[4])
+	for _, kind := range []raftpb.MessageType{raftpb.MsgVote, raftpb.MsgPreVote} {
+		m := &raftpb.Message{Type: &kind, Term: new(uint64(50)), Index: new(uint64(1000)), LogTerm: new(uint64(49))}
+		if err := w.nodes[4].host.Receive(3, sealFrame(AppendMessage([]byte{frameVersion}, 1, m))); err != nil {
+			t.Fatal(err)
+		}
+		w.settle(w.nodes[4])
+	}
+	if slices.ContainsFunc(w.net.list, func(e envelope) bool { return e.from == 4 }) {
+		t.Error("it answers")
+	}
+	w.check()
+}

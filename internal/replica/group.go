@@ -48,6 +48,7 @@ type Group struct {
 	writes   int // appends that the store has not finished
 	touched  bool
 	started  bool
+	joined   bool // has been a member: its vote counts
 	stopped  bool
 	free     *write // a finished write to use again
 	timer    time.Time
@@ -111,6 +112,7 @@ func newGroup(h *Host, id record.LogID, voters []uint64, m Machine) (*Group, err
 	if err := g.boot(hard); err != nil {
 		return nil, err
 	}
+	g.members.told = g.conf
 	g.publish()
 	return g, nil
 }
@@ -133,6 +135,7 @@ func (g *Group) boot(hard *raftpb.HardState) error {
 		return err
 	}
 	g.raftLog, g.last = l, g.log.LastIndex()
+	g.joined = g.joined || g.isMember(g.host.cfg.ReplicaID)
 	g.writtenTerm, g.writtenVote = hard.GetTerm(), hard.GetVote()
 	g.raftState = raftState{raftTerm: l.hard.GetTerm(), vote: l.hard.GetVote(), commit: l.hard.GetCommit()}
 	g.node, err = raft.NewRawNode(&raft.Config{

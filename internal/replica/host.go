@@ -139,7 +139,8 @@ func (h *Host) spawn(job func()) {
 // Open prepares the group with that id and restores its machine from the
 // log's checkpoint; an error names a damaged log or a snapshot that cannot be
 // read. voters are the replica ids of a group that has no state yet, its preferred leader first; a
-// replica that is not among them waits until it is added. The machine is called from the group's shard once Group.Start was called.
+// replica that is not among them waits until it is added, and does not vote before. A replica whose copy of the
+// group was deleted once must never be among them. The machine is called from the group's shard once Group.Start was called.
 func (h *Host) Open(id record.LogID, voters []uint64, m Machine) (*Group, error) {
 	g, err := newGroup(h, id, voters, m)
 	if err != nil {

@@ -33,6 +33,7 @@ func (g *Group) follow(reason error) {
 	g.uncommitted = 0
 	g.transfer = transfer{}
 	g.members.proposed = 0
+	g.tellMembers()
 	g.updateSync()
 	g.machine.Follow(reason)
 }
@@ -67,8 +68,8 @@ func (g *Group) publish() {
 	v := &view{
 		leader:   g.lead,
 		term:     g.raftTerm,
-		voters:   slices.Clone(g.conf.GetVoters()),
-		learners: slices.Clone(g.conf.GetLearners()),
+		voters:   slices.Clone(g.members.told.GetVoters()),
+		learners: slices.Clone(g.members.told.GetLearners()),
 		inSync:   g.copies.inSync,
 	}
 	if v.leader == g.host.cfg.ReplicaID && !g.leads.Load() {

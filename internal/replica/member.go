@@ -9,18 +9,28 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// proposedTicks is how long a proposed change of the membership may take until
-// it is proposed again.
-const proposedTicks = 20
+const (
+	// proposedTicks is how long a proposed change of the membership may take until
+	// it is proposed again.
+	proposedTicks = 20
+	// tellTicks is how long a leader waits until it tells of a change: heartbeats
+	// have brought the commit index to the others by then. Who is removed deletes its copy when it
+	// is told of, and no election may depend on its vote then.
+	tellTicks = 3
+)
 
 // members is the way to the membership that is wanted.
 type members struct {
 	desired  []uint64 // nil: whatever it is
 	proposed int      // ticks left for the change under way; 0: none is
+
+	told   *raftpb.ConfState // what others know
+	tell   *raftpb.ConfState // applied and durable here, to be told in some ticks; nil: nothing
+	tellIn int
 }
 
-// Members returns the replica ids of the group, as far as this replica has
-// applied changes of the membership. They must not be changed.
+// Members returns the replica ids of the group. Who is not among them any more is not needed
+// for anything, not for an election either. They must not be changed.
 func (g *Group) Members() (voters, learners []uint64) {
 	v := g.view.Load()
 	return v.voters, v.learners
@@ -165,6 +175,7 @@ func (g *Group) applyConfChange(e *raftpb.Entry) {
 	}
 	g.conf = proto.Clone(g.node.ApplyConfChange(c)).(*raftpb.ConfState)
 	g.members.proposed = 0
+	g.joined = g.joined || g.isMember(g.host.cfg.ReplicaID)
 	g.host.cfg.Logger.Info("the replicas of a raft group changed", "group", g.id, "voters", g.conf.GetVoters(), "learners", g.conf.GetLearners())
 	if g.alone() {
 		g.sleep()
@@ -180,10 +191,31 @@ func (g *Group) applyConfChange(e *raftpb.Entry) {
 
 // membersDurable: the membership at some index is applied, and stays so.
 func (g *Group) membersDurable(conf *raftpb.ConfState) {
-	g.publish()
 	g.updateSync()
+	if g.members.tell, g.members.tellIn = conf, tellTicks; !g.leads.Load() || g.alone() {
+		g.tellMembers()
+	}
+	g.reconfigure()
+}
+
+func (g *Group) tickMembers() {
+	if g.members.tell == nil {
+		return
+	}
+	if g.members.tellIn--; g.members.tellIn <= 0 {
+		g.tellMembers()
+	}
+}
+
+// tellMembers makes a change of the membership known.
+func (g *Group) tellMembers() {
+	conf := g.members.tell
+	if conf == nil {
+		return
+	}
+	g.members.told, g.members.tell = conf, nil
+	g.publish()
 	if g.host.cfg.OnMembers != nil {
 		g.host.cfg.OnMembers(g.id, slices.Clone(conf.GetVoters()), slices.Clone(conf.GetLearners()))
 	}
-	g.reconfigure()
 }

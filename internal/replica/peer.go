@@ -94,6 +94,12 @@ func (g *Group) receive(m *raftpb.Message) {
 	case raftpb.MsgSnap:
 		g.offered(m)
 		return
+	case raftpb.MsgVote, raftpb.MsgPreVote:
+		// A replica that is not, or not yet again, a member as far as it knows may
+		// have voted in a former life: it could give a stale candidate a second majority.
+		if !g.joined {
+			return
+		}
 	case raftpb.MsgAppResp:
 		if g.state == raft.StateLeader && m.GetTerm() == g.raftTerm && m.GetIndex() > uint64(g.last) {
 			g.host.metrics.refused.Inc()
