@@ -207,9 +207,9 @@ func (l *link) run() {
 	cancel()
 	if err == nil {
 		err = l.serve(conn)
-	}
-	if l.links.ctx.Err() == nil {
-		l.links.lost(l.node, err)
+		if l.links.ctx.Err() == nil {
+			l.links.lost(l.node, err)
+		}
 	}
 	l.links.forget(l)
 	l.out.close()
