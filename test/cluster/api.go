@@ -85,6 +85,29 @@ func (n *Node) Groups(ctx context.Context) (list []Group, err error) {
 	return list, n.ask(ctx, http.MethodGet, "/api/cluster/groups", nil, &list)
 }
 
+// Queue is what a node says about a queue.
+type Queue struct {
+	Name      string `json:"name"`
+	State     string `json:"state"`
+	Ready     int    `json:"messages_ready"`
+	Unacked   int    `json:"messages_unacknowledged"`
+	Consumers int    `json:"consumers"`
+}
+
+// Queue asks a node about a queue.
+func (n *Node) Queue(ctx context.Context, name string) (Queue, error) {
+	var all []Queue
+	if err := n.ask(ctx, http.MethodGet, "/api/queues", nil, &all); err != nil {
+		return Queue{}, err
+	}
+	for _, q := range all {
+		if q.Name == name {
+			return q, nil
+		}
+	}
+	return Queue{}, fmt.Errorf("node %d knows no queue %s", n.ID, name)
+}
+
 // Change asks a node for a change of the cluster: a verb of the API and its arguments.
 func (n *Node) Change(ctx context.Context, verb string, args map[string]any) error {
 	return n.ask(ctx, http.MethodPost, "/api/cluster/"+verb, args, nil)

@@ -23,6 +23,7 @@ const (
 	amqpPrefetch   = 20
 	transaction    = 5               // messages in each
 	lastConfirms   = 5 * time.Second // how long the last confirms are waited for
+	lateReturns    = 100             // times 50 ms: how long what is missing may take to come back
 )
 
 // amqpMode is a queue with publishers, and perhaps a consumer.
@@ -312,10 +313,25 @@ func (m *amqpMode) drain(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		last = err
+		if ctx.Err() == nil {
+			last = err
+		}
 		pause(ctx, 100*time.Millisecond)
 	}
-	return fmt.Errorf("the queue cannot be emptied: %w", last)
+	m.r.noteQueue(context.WithoutCancel(ctx), m.name)
+	return fmt.Errorf("the queue cannot be emptied, %d messages are missing: %w", m.checker.Missing(), errors.Join(ctx.Err(), last))
+}
+
+// noteQueue notes what each node says about a queue, when something is left in it.
+func (r *rig) noteQueue(ctx context.Context, name string) {
+	for _, n := range r.cluster.Nodes {
+		limited, cancel := context.WithTimeout(ctx, time.Second)
+		q, err := n.Queue(limited, name)
+		cancel()
+		if err != nil || q.Ready+q.Unacked > 0 {
+			r.note("%s: node %d says %+v (%v)", name, n.ID, q, err)
+		}
+	}
 }
 
 func (m *amqpMode) drainOver(ctx context.Context, ch *amqp.Channel) error {
@@ -342,8 +358,10 @@ func (m *amqpMode) drainOver(ctx context.Context, ch *amqp.Channel) error {
 			if err != nil {
 				return err
 			}
-			// The count may be behind by what is being settled: it must say so a few times.
-			if quiet++; state.Messages == 0 && quiet >= 3 {
+			// The count is of what is ready: what a consumer had that just left may still come back.
+			quiet++
+			if state.Messages == 0 && (quiet >= 3 && m.checker.Missing() == 0 || quiet >= lateReturns) {
+				m.r.noteQueue(ctx, m.name)
 				return nil
 			}
 		case <-ctx.Done():
