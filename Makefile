@@ -58,7 +58,7 @@ powercut: go ## cut the power of a broker under load POWERCUTS (200) times; need
 CELLS ?=
 RUNS  ?= 1
 prove: go ## run the promise, cell by cell, against three nodes; CELLS='kill-*' RUNS=20; needs root
-	$(WITH_ROOT) $(GO) test -count=1 -v -timeout 4h -run '^TestProve$$' ./test/prove -prove -cells '$(CELLS)' -runs $(RUNS) $(if $(NOPAGE),,-page $(CURDIR)/docs/promise.md)
+	$(WITH_ROOT) $(GO) test -count=1 -v -timeout 4h -run '^(TestProve|TestFindsAckBeforeSync)$$' ./test/prove -prove -cells '$(CELLS)' -runs $(RUNS) $(if $(NOPAGE),,-page $(CURDIR)/docs/promise.md)
 
 # One benchmark of each layer: codec, routing, queue, raft step, WAL batch, group commit, segment read,
 # confirm path, produce, fetch, and the measuring client itself.

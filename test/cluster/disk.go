@@ -104,7 +104,7 @@ func (n *Node) HealSyncs() {
 const (
 	KindWAL        = "wal"
 	KindCheckpoint = "checkpoint"
-	KindSegment    = "segment"
+	KindSegment    = "seg"
 	KindTop        = ""
 )
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	brokertest "waybill/test/broker"
+	"waybill/test/powercut"
 )
 
 var (
@@ -64,6 +65,35 @@ func TestProve(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The rig finds out when nodes ack before they sync, which the tag waybill_broken_ack
+// makes them do: then a power cut of all of them loses what was acknowledged. Such a cluster may also not
+// come back at all, which proves nothing: then it is tried again.
+func TestFindsAckBeforeSync(t *testing.T) {
+	if !*prove {
+		t.Skip("make prove runs it")
+	}
+	if err := powercut.Unavailable(); err != nil {
+		t.Skip(err)
+	}
+	p, err := ReadPromise()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const fault, attempts = "power-all", 6
+	binary := brokertest.Build(t, "-tags=waybill_broken_ack")
+	modes := []string{"amqp-confirms", "kafka-idempotent"}
+	for n := range uint64(attempts) {
+		results, _, err := p.Run(t, fault, Settings{Nodes: *nodes, Binary: binary, Modes: modes, Seed: *seed + n})
+		t.Logf("seed %d: %v %v", *seed+n, results, err)
+		for _, mode := range modes {
+			if results[mode].Lost > 0 && results[mode].Failed > 0 {
+				return
+			}
+		}
+	}
+	t.Errorf("in %d attempts no loss is found of nodes that ack before they sync", attempts)
 }
 
 // one runs a fault once, prints its cells and adds them to found.
