@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"waybill/test/check"
@@ -96,9 +97,11 @@ func powerVictim(_ context.Context, s *scene) error { s.victim.PowerCut(); retur
 // powerAll takes all disks before it takes the processes, which so have time to
 // acknowledge what is lost.
 func powerAll(ctx context.Context, s *scene) error {
+	var cuts sync.WaitGroup
 	for _, n := range s.cluster.Nodes {
-		n.Disk.Cut()
+		cuts.Go(n.Disk.Cut) // at the same time: a node must not sync what another one has lost
 	}
+	cuts.Wait()
 	pause(ctx, 3*time.Millisecond)
 	return killAll(ctx, s)
 }

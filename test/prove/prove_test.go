@@ -85,7 +85,7 @@ func TestFindsAckBeforeSync(t *testing.T) {
 	binary := brokertest.Build(t, "-tags=waybill_broken_ack")
 	modes := []string{"amqp-confirms", "kafka-idempotent"}
 	for n := range uint64(attempts) {
-		results, _, err := p.Run(t, fault, Settings{Nodes: *nodes, Binary: binary, Modes: modes, Seed: *seed + n})
+		results, _, err := p.Run(t, fault, Settings{Nodes: *nodes, Binary: binary, Modes: modes, Seed: *seed + n, Env: []string{"WAYBILL_BROKEN_SYNC=500ms"}})
 		t.Logf("seed %d: %v %v", *seed+n, results, err)
 		for _, mode := range modes {
 			if results[mode].Lost > 0 && results[mode].Failed > 0 {

@@ -19,6 +19,7 @@ type Settings struct {
 	Nodes  int // 0: 3
 	Binary string
 	Modes  []string
+	Env    []string // of the nodes, beside what a run needs
 	Seed   uint64
 }
 
@@ -41,6 +42,7 @@ func (p *Promise) Run(t testing.TB, name string, s Settings) (map[string]Result,
 		"WAYBILL_DISK_WAL_FILE_SIZE=1MiB", "WAYBILL_DISK_SEGMENT_SIZE=256KiB",
 		"WAYBILL_KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS=0",
 	}}
+	o.Env = append(o.Env, s.Env...)
 	if f.Needs == "root" {
 		if err := powercut.Unavailable(); err != nil {
 			return nil, nil, fmt.Errorf("%w: %w", errNotRun, err)
