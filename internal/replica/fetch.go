@@ -115,7 +115,7 @@ func (f *fetch) fetch(ctx context.Context) error {
 		next := record.Index(r.uvarint())
 		entries := r.entries()
 		if r.err != nil || next <= after {
-			return fmt.Errorf("%w: entries after %d, up to %d: %w", ErrFrame, after, next, errors.Join(r.err))
+			return fmt.Errorf("%w: entries after %d, up to %d", ErrFrame, after, next)
 		}
 		if err := validateStaged(entries, after, c.Applied); err != nil {
 			return err
@@ -136,7 +136,7 @@ func validateStaged(entries []*raftpb.Entry, after, through record.Index) error 
 		i := record.Index(e.GetIndex())
 		_, _, err := record.ParseHeader(e.GetData())
 		if i <= after || i > through || e.GetType() != raftpb.EntryNormal || err != nil {
-			return fmt.Errorf("%w: entry %d in a snapshot of (%d, %d]: %w", ErrFrame, i, after, through, errors.Join(err))
+			return fmt.Errorf("%w: entry %d in a snapshot of (%d, %d]", ErrFrame, i, after, through)
 		}
 		after = i
 	}

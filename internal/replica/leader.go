@@ -50,8 +50,11 @@ func (g *Group) announce() {
 	}
 	g.told.leader, g.told.term = leader, g.raftTerm
 	g.publish()
-	if (leader != 0) != (before.leader != 0) {
-		g.host.count(0, map[bool]int{true: 1, false: -1}[leader != 0])
+	switch {
+	case leader != 0 && before.leader == 0:
+		g.host.count(0, 1)
+	case leader == 0 && before.leader != 0:
+		g.host.count(0, -1)
 	}
 	if g.host.cfg.OnLeader != nil {
 		g.host.cfg.OnLeader(g.id, leader, g.raftTerm)

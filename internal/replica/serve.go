@@ -83,9 +83,9 @@ func (h *Host) ServeFetch(_ context.Context, from uint64, request []byte) ([]byt
 		return nil, err
 	}
 	r := &reader{b: body}
-	op, key, session := r.byte(), serveKey{record.LogID(r.uvarint()), from}, uint64(0)
-	session = r.uvarint()
-	arg := r.uvarint()
+	op := r.byte()
+	key := serveKey{record.LogID(r.uvarint()), from}
+	session, arg := r.uvarint(), r.uvarint()
 	if r.err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFrame, r.err)
 	}
