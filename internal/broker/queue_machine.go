@@ -324,7 +324,7 @@ func (q *Queue) note(now time.Time) {
 	soonest(q.source.idleAt)
 	soonest(q.graves.retryAt)
 	if q.config.Expires > 0 && q.leader.Consumers() == 0 && !q.sealed {
-		soonest(q.used.Add(q.config.Expires))
+		soonest(q.expiry())
 	}
 	if q.sealed {
 		soonest(q.sent.Add(sendTimeout))
@@ -355,11 +355,20 @@ func (q *Queue) retire(now time.Time) {
 	case q.sealed && now.Sub(q.sent) >= sendTimeout:
 		q.end(now) // the catalog had no leader for so long
 	case q.sealed || q.leader.Consumers() > 0:
-	case q.config.Expires > 0 && now.Sub(q.used) >= q.config.Expires:
+	case q.config.Expires > 0 && !now.Before(q.expiry()):
 		q.end(now)
 	case q.orphaned && !now.Before(q.rejoin):
 		q.end(now)
 	}
+}
+
+// expiry is when x-expires ends the queue, if nobody uses it until then.
+func (q *Queue) expiry() time.Time {
+	at := q.used.Add(q.config.Expires)
+	if at.Before(q.rejoin) {
+		return q.rejoin
+	}
+	return at
 }
 
 // end has the queue deleted.

@@ -412,3 +412,22 @@ func TestDirectMessages(t *testing.T) {
 		}
 	})
 }
+
+// Consumers that are on their way to a new leader keep the queue alive.
+func TestQueueWaitsForItsConsumersToComeBack(t *testing.T) {
+	inRig(t, record.Table{"x-expires": int32(100)}, func(t *testing.T, r *rig) {
+		n := r.nodes[2]
+		_, sink := n.subscribe(t, SubscribeOptions{}, 9)
+		n.put(t, "q", nil, 0, []byte("a"))
+		sink.expect(t, "a")
+		r.hangUp(2, 3, true)
+		r.lead(2)
+		time.Sleep(awayWait / 2)
+		r.hangUp(2, 3, false)
+		time.Sleep(time.Second)
+		sink.expect(t, "a again")
+		if _, err := n.session.CheckQueue(context.Background(), "q"); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
