@@ -49,7 +49,7 @@ func (t *Transport) accept() {
 				_ = raw.Close() // it was refused
 				return
 			}
-			defer c.Close()
+			defer c.Close() //nolint:errcheck // it has ended, whatever closing says
 			t.serve(c, h)
 		})
 	}

@@ -8,10 +8,10 @@ import (
 )
 
 type metrics struct {
-	refused                 prometheus.Counter
-	up                      *prometheus.GaugeVec
-	messages, bytes         *prometheus.CounterVec // by peer and direction
-	dropped, calls, dialled *prometheus.CounterVec // by peer
+	refused         prometheus.Counter
+	up              *prometheus.GaugeVec
+	messages, bytes *prometheus.CounterVec // by peer and direction
+	dropped, calls  *prometheus.CounterVec // by peer
 
 	mu    sync.Mutex // guards peers
 	peers map[uint64]*peerMetrics

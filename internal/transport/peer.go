@@ -36,7 +36,7 @@ type peer struct {
 	link    atomic.Pointer[link] // nil while there is no connection
 	up      atomic.Bool
 	down    atomic.Pointer[error] // why it is not up; nil while it is, or that is not known yet
-	kick    chan struct{} // one token: dial now
+	kick    chan struct{}         // one token: dial now
 	caller  caller
 
 	mu   sync.Mutex // guards addr

@@ -80,7 +80,7 @@ func TestDownAndUp(t *testing.T) {
 	eventually(t, "the frame is there", func() bool { return len(two.frames(1)) == 1 })
 	one.mu.Lock()
 	defer one.mu.Unlock()
-	if got := strings.Join(one.seen, ", "); got != "2 up" + strings.Repeat(", 2 down, 2 up", 3) {
+	if got := strings.Join(one.seen, ", "); got != "2 up"+strings.Repeat(", 2 down, 2 up", 3) {
 		t.Errorf("node 1 was told: %s", got)
 	}
 }
