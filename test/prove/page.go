@@ -118,7 +118,7 @@ func (r Results) row(b *strings.Builder, p *Promise, mode, fault string) {
 	verdict := "kept"
 	switch {
 	case res.Failed > 0:
-		verdict = fmt.Sprintf("**broken in %d of %d runs**", res.Failed, res.Runs)
+		verdict = fmt.Sprintf("**broken in %d of %d runs**: %s", res.Failed, res.Runs, short(res.Why))
 	case res.Held > 0:
 		verdict = fmt.Sprintf("held offline and reported in %d of %d runs", res.Held, res.Runs)
 	case code == Lossy:
@@ -130,6 +130,19 @@ func (r Results) row(b *strings.Builder, p *Promise, mode, fault string) {
 	}
 	fmt.Fprintf(b, "| %s | %s | %d | %d | %d | %d | %d | %s | %s |\n",
 		m.What, escape(code), res.Runs, res.Acked, res.Lost, res.Duplicated, res.Refused, took, verdict)
+}
+
+// short is the beginning of the first reason, fit for a cell of a table.
+func short(why []string) string {
+	const most = 160
+	if len(why) == 0 {
+		return ""
+	}
+	text := strings.NewReplacer("\n", " ", "|", "/").Replace(why[0])
+	if len(text) > most {
+		text = text[:most] + "…"
+	}
+	return text
 }
 
 // escape keeps the star of K* from being Markdown.
