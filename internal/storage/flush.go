@@ -121,7 +121,12 @@ func (f *flusher) checkpoint(files []sealedFile) error {
 	}
 	if err != nil {
 		f.written.Store(true)
-		return p.abandon(err)
+		if noSpace(err) {
+			return p.abandon(err)
+		}
+		// The process ends. The checkpoint may have its name already, and then
+		// the next start needs what it lists.
+		return err
 	}
 	p.commit()
 	return f.release(files)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -58,6 +59,34 @@ func fill(t testing.TB, s *Store, l *Log, count, size int) []*raftpb.Entry {
 		all = append(all, e)
 	}
 	return all
+}
+
+// TestFailedSyncOfACheckpointsName: the name may be there all the same, and
+// then all that the checkpoint lists must be.
+func TestFailedSyncOfACheckpointsName(t *testing.T) {
+	fs := vfs.NewMem()
+	failed := false
+	opts := Options{WALFileSize: 32 << 10, Manual: true, Fatal: func(error) { failed = true }}
+	s := openStore(t, fs, opts)
+	s.Start()
+	l := s.Log(1)
+	var want []*raftpb.Entry
+	for i := uint64(0); !failed; i++ {
+		if i == 40 { // there is a segment, which the next checkpoint appends to
+			fs.Inject(vfs.Fault{Op: vfs.OpSyncDir, Name: checkpointName, Times: 1, Err: syscall.EIO})
+		}
+		e := entry(2+i, 1, record.Offset(i), 1, strings.Repeat("x", 2000))
+		w := make(waiter, 1)
+		s.Append(&Append{Log: l, Entries: []*raftpb.Entry{e}, Done: w})
+		for s.Step() {
+		}
+		if len(w) > 0 {
+			want = append(want, e)
+		}
+	}
+	if err := readAll(openStore(t, fs.Clone(), Options{}).Log(1), want); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestFlushKeepsWhatIsLive(t *testing.T) {
