@@ -382,6 +382,34 @@ func TestDamageAboveCheckpoint(t *testing.T) {
 	}
 }
 
+// TestDamageWithoutEntries: a log of which nothing is left is refused too.
+func TestDamageWithoutEntries(t *testing.T) {
+	fs := vfs.NewMem()
+	n := startNode(t, fs, 1)
+	if err := <-n.ledgers[1].put(1); err != nil {
+		t.Fatal(err)
+	}
+	n.stop()
+	names, err := fs.List("data/wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if err := fs.Remove("data/wal/" + name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store, err := storage.Open(fs, "data", storage.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n = &node{t: t, store: store, host: NewHost(Config{Store: store, ReplicaID: 1})}
+	defer n.stop()
+	if _, err := n.host.Open(1, []uint64{1}, newLedger()); !errors.Is(err, storage.ErrDamaged) {
+		t.Errorf("error %v", err)
+	}
+}
+
 func emptyLog(t *testing.T) *storage.Log {
 	store, err := storage.Open(vfs.NewMem(), "data", storage.Options{Fatal: func(err error) { panic(err) }})
 	if err != nil {

@@ -50,6 +50,9 @@ func newRaftLog(g *Group, hard *raftpb.HardState) (*raftLog, error) {
 // entry but to panic: one log would stop the node.
 func (l *raftLog) check() error {
 	const piece = 4 << 20
+	if _, err := l.log.Term(l.log.LastIndex()); err != nil { // there may be no entry that tells of it
+		return fmt.Errorf("the term at index %d: %w", l.log.LastIndex(), err)
+	}
 	for i, end := l.log.FirstIndex(), l.log.LastIndex()+1; i < end; {
 		entries, err := l.log.Entries(i, end, piece, true)
 		if err != nil {
