@@ -230,6 +230,38 @@ func TestStageRefused(t *testing.T) {
 	}
 }
 
+// TestStageBehindAnAppend: the follower gets entries the usual way while it fetches a
+// snapshot. What it has acknowledged then counts, also when it is written together with
+// the installation.
+func TestStageBehindAnAppend(t *testing.T) {
+	s := openStore(t, vfs.NewMem(), Options{Manual: true})
+	l := s.Log(1)
+	st := s.Stage(1)
+	if err := st.Append([]*raftpb.Entry{entry(15, 1, 13, 1, "staged")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Seal(Checkpoint{Applied: 20, Term: 1, Live: everything}, 1); err != nil {
+		t.Fatal(err)
+	}
+	var all []*raftpb.Entry
+	for i := uint64(2); i < 30; i++ {
+		all = append(all, entry(i, 1, record.Offset(i-2), 1, "appended"))
+	}
+	w := make(waiter, 2)
+	s.Append(&Append{Log: l, Entries: all, HardState: hard(1, 1, 25), Done: w})
+	s.Append(&Append{Log: l, Stage: st, HardState: hard(1, 1, 20), Done: w})
+	for s.Step() {
+	}
+	if a := <-w; a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	if a := <-w; !errors.Is(a.Err, ErrHeld) {
+		t.Fatal(a.Err)
+	}
+	st.Abort()
+	same(t, l, all)
+}
+
 // TestStageGoesWithItsLog: the segments of a stage that was installed go when
 // the log is deleted, in this life of the store or in the next.
 func TestStageGoesWithItsLog(t *testing.T) {

@@ -208,8 +208,8 @@ func (w *wal) encode(reqs []*Append) int {
 	n, limit := 0, w.store.maxBatch()
 	for ; n < len(reqs); n++ {
 		a := reqs[n]
-		if n > 0 && len(w.batch.buf)+a.size() > limit {
-			break
+		if n > 0 && (len(w.batch.buf)+a.size() > limit || a.Stage != nil) {
+			break // whether a stage may be installed is known when all before it is applied
 		}
 		if a.Err = a.refused(); a.Err == nil {
 			w.encodeOne(a)
