@@ -65,9 +65,11 @@ func (g *Group) tick() {
 	g.tickElection()
 	g.tickReads()
 	g.tickMembers()
+	if g.state == raft.StateLeader {
+		g.tickCatchUp() // a leader may need it to begin its term
+	}
 	if g.leads.Load() {
 		g.tickTransfer()
-		g.tickCatchUp()
 		g.tickSync()
 		g.reconfigure()
 	}
