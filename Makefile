@@ -15,7 +15,7 @@ LINT          := $(TOOLS)/golangci-lint-$(GOLANGCI)
 WITH_ROOT     := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH="$$PATH")
 export CGO_ENABLED ?= 0
 
-.PHONY: help build test race lint fuzz clients powercut prove bench bench-record bench-peers generate clean
+.PHONY: help build test race lint fuzz sim soak clients powercut prove bench bench-record bench-peers generate clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -47,6 +47,15 @@ fuzz: go ## fuzz every target for FUZZTIME (10s)
 	    $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file); \
 	  done; \
 	done
+
+# One seed is one run of a whole cluster with faults; a failure prints its seed and its trace.
+SEEDS ?= 500
+SOAK  ?= 1h
+sim: go ## simulate SEEDS (500) clusters with new seeds, and planted bugs
+	$(GO) test -count=1 -v -timeout 60m ./internal/sim -runs=$(SEEDS)
+
+soak: go ## simulate clusters with new seeds for SOAK (1h)
+	$(GO) test -count=1 -v -timeout 0 -run TestSeeds ./internal/sim -soak=$(SOAK)
 
 clients: go ## run the suites with stock clients; installs kcat, Python, Node and Java parts
 	test/clients/run -v

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"waybill/internal/replica"
 )
 
 // network carries frames between nodes.
@@ -76,6 +78,9 @@ func (n *node) deliver(from uint64, frame []byte) {
 		return
 	}
 	_, _ = n.w.hash.Write(frame)
+	if verbose {
+		n.traceFrame(from, frame)
+	}
 	if err := n.host.Receive(from, frame); err != nil {
 		n.w.fail("n%d refuses a frame of replica %d: %v", n.id, from, err)
 	}
@@ -115,5 +120,18 @@ func (w *World) heartbeats() {
 				a.kick()
 			}
 		}
+	}
+}
+
+// traceFrame tells what a frame says.
+func (n *node) traceFrame(from uint64, frame []byte) {
+	for body := frame[1 : len(frame)-4]; len(body) > 0; {
+		id, m, rest, err := replica.ParseMessage(body, from, n.replica)
+		if err != nil {
+			return
+		}
+		n.w.trace("  n%d gets from replica %d: group=%d %v term %d, log term %d, index %d, commit %d, %d entries, reject %v hint %d",
+			n.id, from, id, m.GetType(), m.GetTerm(), m.GetLogTerm(), m.GetIndex(), m.GetCommit(), len(m.GetEntries()), m.GetReject(), m.GetRejectHint())
+		body = rest
 	}
 }

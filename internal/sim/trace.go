@@ -4,8 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 )
+
+// verbose has the trace tell of every message and of what raft does.
+var verbose = os.Getenv("SIM_DEBUG") != ""
 
 // traceHandler puts what a node logs into the trace, with the virtual time.
 type traceHandler struct {
@@ -15,7 +19,7 @@ type traceHandler struct {
 
 // Enabled implements slog.Handler.
 func (h *traceHandler) Enabled(_ context.Context, level slog.Level) bool {
-	return level >= slog.LevelInfo
+	return level >= slog.LevelInfo || verbose
 }
 
 // Handle implements slog.Handler.
