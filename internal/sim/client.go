@@ -172,7 +172,7 @@ func (r *reader) next() {
 		}
 	}
 	if w.cfg.Bug == StaleRead {
-		if h.leads && !h.n.paused {
+		if !h.n.paused {
 			look()
 		}
 		return

@@ -55,6 +55,10 @@ func (n *node) rotFile(dir string) bool {
 		return false
 	}
 	off := w.rng.Int64N(size)
+	if dir == "wal" {
+		off = max(off, size-1-w.rng.Int64N(8<<10)) // what is older is mostly in segments by now
+		off = min(off, size-1)
+	}
 	if err := n.disk.Flip(name, off, 1<<w.rng.IntN(8)); err != nil {
 		w.fail("flip: %v", err)
 		return false

@@ -31,7 +31,7 @@ func (w *World) fault() {
 		{"bad network", w.badNetwork}, {"heal the network", w.healNetwork},
 		{"disk stall", w.stallDisk}, {"failed sync", w.failSync}, {"full disk", w.fillDisk},
 		{"clock jump", w.jumpClock}, {"transfer", w.transfer}, {"transfer", w.transfer},
-		{"rot", w.rot}, {"rot", w.rot}, {"wipe", w.wipe}, {"move a replica", w.move},
+		{"rot", w.rot}, {"harm the second", w.harmTheSecond}, {"harm the second", w.harmTheSecond}, {"wipe", w.wipe}, {"move a replica", w.move},
 	}
 	f := all[w.rng.IntN(len(all))]
 	if f.do(n) {
@@ -94,6 +94,12 @@ func (w *World) isolate(n *node) bool {
 			}
 		}
 	}
+	w.cutOff(n)
+	w.healLater()
+	return true
+}
+
+func (w *World) cutOff(n *node) {
 	w.trace("n%d is cut off", n.id)
 	for _, o := range w.nodes {
 		if o != n {
@@ -101,8 +107,6 @@ func (w *World) isolate(n *node) bool {
 			w.sever(o, n)
 		}
 	}
-	w.healLater()
-	return true
 }
 
 func (w *World) oneWay(n *node) bool {
@@ -242,18 +246,66 @@ func (w *World) rot(n *node) bool {
 	if !w.mayHarm() || !n.up {
 		return false
 	}
-	n.harmed = true
+	n.harmed, n.fresh = true, false
 	n.powerCut()
 	for range 1 + w.rng.IntN(3) {
 		n.rotFile([]string{"wal", "wal", "seg", "checkpoint"}[w.rng.IntN(4)])
 	}
-	if w.cfg.Bug != TruncateOnRot || len(n.rotten) == 0 {
-		n.startAfter(w.upTo(time.Second))
-		w.after(2*time.Second+w.upTo(3*time.Second), func() { n.replace() })
-		return true
+	n.startAfter(w.upTo(time.Second))
+	w.after(2*time.Second+w.upTo(3*time.Second), func() {
+		if !n.fresh {
+			n.replace()
+		}
+	})
+	return true
+}
+
+// harmTheSecond has a group's leader and one other replica alone hold some entries,
+// harms the disk of that other one, and then leaves it alone with
+// the one that has lagged. They must not go on without those entries.
+func (w *World) harmTheSecond(*node) bool {
+	g := w.logs[w.rng.IntN(len(w.logs))]
+	h := w.leader(g)
+	if !w.mayHarm() || h == nil || len(g.desired) != 3 {
+		return false
 	}
-	n.startAfter(w.upTo(100 * time.Millisecond))
-	w.after(4*time.Second, func() { n.replace() })
+	var others []*node
+	for _, id := range g.desired {
+		if n := w.replicas[id]; n != h.n {
+			others = append(others, n)
+		}
+	}
+	second, third := others[0], others[1]
+	if !second.up || !third.up {
+		return false
+	}
+	second.harmed, second.fresh = true, false
+	clear(w.net.cut)
+	w.cutOff(third)
+	w.after(500*time.Millisecond+w.upTo(time.Second), func() {
+		if w.calm || second.fresh {
+			return
+		}
+		if second.up {
+			second.powerCut()
+		}
+		switch {
+		case w.cfg.Bug == ReusedReplica:
+			w.trace("n%d has lost its disk, and comes back as if nothing was", second.id)
+			second.disk = vfs.NewMem()
+		case !second.rotFile("wal"):
+			second.rotFile("wal")
+		}
+		second.startAfter(0)
+		clear(w.net.cut)
+		w.cutOff(h.n)
+		w.after(5*time.Second, func() {
+			clear(w.net.cut)
+			if !second.fresh {
+				second.replace()
+			}
+		})
+	})
 	return true
 }
 
@@ -263,16 +315,6 @@ func (w *World) wipe(n *node) bool {
 		return false
 	}
 	n.harmed = true
-	if n.up {
-		n.kill()
-	}
-	if w.cfg.Bug == ReusedReplica {
-		n.disk, n.rotten = vfs.NewMem(), nil
-		w.trace("n%d has lost its disk, and comes back as if nothing was", n.id)
-		n.startAfter(w.upTo(100 * time.Millisecond))
-		w.after(4*time.Second, func() { n.replace() })
-		return true
-	}
 	n.replace()
 	return true
 }
@@ -285,6 +327,7 @@ func (n *node) replace() {
 		n.kill()
 	}
 	n.life++
+	n.fresh = true
 	old := n.replica
 	w.nextID++
 	delete(w.replicas, old)
@@ -334,23 +377,11 @@ func (w *World) move(to *node) bool {
 // endHarm forgives a node its lost disk when everything is where it is to be.
 func (w *World) endHarm() {
 	for _, n := range w.nodes {
-		if n.harmed && n.up && len(n.rotten) == 0 && !n.lacks() && w.settled() && w.concernsAll(n) {
+		if n.harmed && n.fresh && n.up && !n.lacks() && w.settled() {
 			n.harmed = false
 			w.trace("n%d is whole again", n.id)
 		}
 	}
-}
-
-// concernsAll: no group waits for a node's new replica any more, or has an old one.
-func (w *World) concernsAll(n *node) bool {
-	for _, g := range w.logs {
-		for _, id := range g.desired {
-			if w.replicas[id] == nil {
-				return false
-			}
-		}
-	}
-	return w.cfg.Bug != ReusedReplica || n.replica > uint64(len(w.nodes))
 }
 
 // heal ends all faults; with Live one node may stay as it is.
@@ -379,7 +410,7 @@ func (w *World) heal() {
 			n.life++
 			continue
 		}
-		if n.harmed && len(n.rotten) > 0 {
+		if n.harmed && !n.fresh {
 			n.replace()
 		}
 		if !n.up {

@@ -24,6 +24,7 @@ type node struct {
 	up      bool
 	paused  bool
 	harmed  bool          // its disk has lost something, or may have
+	fresh   bool          // it was replaced since
 	skew    time.Duration // of its clock
 	stall   time.Time     // until then the disk does nothing
 	walSize int64

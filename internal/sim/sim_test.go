@@ -80,8 +80,11 @@ func TestOneSeedIsOneRun(t *testing.T) {
 	}
 }
 
-// TestPlantedBugsAreFound: each within so many seeds.
+// TestPlantedBugsAreFound: each within so many seeds. It takes minutes.
 func TestPlantedBugsAreFound(t *testing.T) {
+	if *runs < 100 {
+		t.Skip("only with -runs=100 or more")
+	}
 	for _, bug := range []Bug{AckBeforeSync, AckOnMinority, TruncateOnRot, ReusedReplica, StaleRead, ForgottenFlags} {
 		t.Run(string(bug), func(t *testing.T) {
 			const limit = 60

@@ -32,7 +32,7 @@ const (
 	AckOnMinority  Bug = "ack on a minority"
 	TruncateOnRot  Bug = "truncation on a CRC error"
 	ReusedReplica  Bug = "a reused replica id"
-	StaleRead      Bug = "a stale read after a leader change"
+	StaleRead      Bug = "a read that asks no other replica"
 	ForgottenFlags Bug = "a redelivery that is not flagged"
 )
 
