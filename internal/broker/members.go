@@ -106,7 +106,7 @@ func (b *Broker) Transfer(ctx context.Context, log record.LogID, to uint64) erro
 
 func (b *Broker) askTransfer(ctx context.Context, leader uint64, t transfer) error {
 	if leader == b.cfg.Node {
-		return b.transfer(t)
+		return b.transfer(ctx, t)
 	}
 	request, err := json.Marshal(t)
 	if err != nil {
@@ -118,16 +118,38 @@ func (b *Broker) askTransfer(ctx context.Context, leader uint64, t transfer) err
 	return nil
 }
 
-func (b *Broker) serveTransfer(_ context.Context, _ uint64, request []byte) ([]byte, error) {
+func (b *Broker) serveTransfer(ctx context.Context, _ uint64, request []byte) ([]byte, error) {
 	var t transfer
 	if err := json.Unmarshal(request, &t); err != nil {
 		return nil, fmt.Errorf("broker: not a transfer: %w", err)
 	}
-	return nil, b.transfer(t)
+	return nil, b.transfer(ctx, t)
 }
 
-// transfer hands over a group that is led here.
-func (b *Broker) transfer(t transfer) error {
+// catchUpTimeout is how long a transfer waits for the new leader to be up to date.
+const catchUpTimeout = 5 * time.Second
+
+// transfer hands over a group that is led here, as soon as the other replica
+// has everything.
+func (b *Broker) transfer(ctx context.Context, t transfer) error {
+	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
+	defer cancel()
+	for {
+		err := b.tryTransfer(t)
+		if !errors.Is(err, errBehind) {
+			return err
+		}
+		select {
+		case <-time.After(handOverPause):
+		case <-ctx.Done():
+			return errorf(PreconditionFailed, "log %d: %v; wait until it is", t.Log, err)
+		}
+	}
+}
+
+var errBehind = errors.New("the other replica is not up to date")
+
+func (b *Broker) tryTransfer(t transfer) error {
 	p, g := b.places.get(t.Log), b.groupOf(t.Log)
 	if p == nil || g == nil || !g.Leads() {
 		return errorf(Unavailable, "log %d is not led by node %d any more, try again", t.Log, b.cfg.Node)
@@ -142,11 +164,11 @@ func (b *Broker) transfer(t transfer) error {
 			return errorf(PreconditionFailed, "node %d has no replica of log %d", t.To, t.Log)
 		}
 		if !slices.Contains(g.InSync(), to) {
-			return errorf(PreconditionFailed, "the replica of log %d on node %d is not up to date; wait until it has caught up", t.Log, t.To)
+			return errBehind
 		}
 	}
 	if to == 0 {
-		return errorf(PreconditionFailed, "no other replica of log %d is up to date", t.Log)
+		return errBehind
 	}
 	g.Transfer(to)
 	return nil
