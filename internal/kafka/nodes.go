@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"net"
+	"slices"
 	"strconv"
 )
 
@@ -32,10 +33,14 @@ func (s *Server) kafkaIDs(nodes []uint64) []int32 {
 }
 
 // nodes lists this node, and those others that have said where their clients
-// reach them.
+// reach them and are up: clients ask one that is listed again and again.
 func (s *Server) nodes(c *conn) []clusterNode {
 	var list []clusterNode
+	down := s.cfg.Broker.Down()
 	for _, n := range s.cfg.Broker.Nodes() {
+		if slices.Contains(down, n.ID) {
+			continue
+		}
 		if n.ID == s.cfg.Broker.NodeID() {
 			host, port := s.advertised(c)
 			list = append(list, clusterNode{s.cfg.NodeID, host, port})
