@@ -289,26 +289,26 @@ func TestIdempotentThroughFailover(t *testing.T) {
 	c := newKafkaCluster(t, 3)
 	c.create("t", 3, map[string]string{"min.insync.replicas": "2"})
 	stop, count := c.produceAll("t", 3)
-	more := func() {
+	more := func(when string) {
 		before := count()
-		c.Eventually("producing goes on", func() bool { return count() >= before+100 })
+		c.Eventually("producing goes on "+when, func() bool { return count() >= before+100 })
 	}
-	more()
+	more("at first")
 	for range 3 {
 		id := c.leaderOf("t", 0)
 		c.Kill(id)
-		more()
+		more("without a leader")
 		c.Start(id)
-		more()
+		more("when it is back")
 		for _, l := range c.Node(1).Broker.Logs() {
 			_ = c.Node(1).Broker.Transfer(patient(t), l.ID, 0) // it may have moved by itself
 		}
-		more()
+		more("after transfers")
 		id = c.leaderOf("t", 1)
 		c.Cut(id)
-		more()
+		more("with a leader that is cut off")
 		c.Heal()
-		more()
+		more("with the network whole")
 	}
 	acked := stop()
 	total := 0

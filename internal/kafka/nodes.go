@@ -33,10 +33,15 @@ func (s *Server) kafkaIDs(nodes []uint64) []int32 {
 }
 
 // nodes lists this node, and those others that have said where their clients
-// reach them and are up: clients ask one that is listed again and again.
+// reach them and are up: clients ask one that is listed again and again. When
+// this node cannot reach a majority it is more likely to be cut off itself, and lists all: its
+// clients have to find the others.
 func (s *Server) nodes(c *conn) []clusterNode {
 	var list []clusterNode
-	down := s.cfg.Broker.Down()
+	var down []uint64
+	if _, ok := s.cfg.Broker.Controller(); ok {
+		down = s.cfg.Broker.Down()
+	}
 	for _, n := range s.cfg.Broker.Nodes() {
 		if slices.Contains(down, n.ID) {
 			continue

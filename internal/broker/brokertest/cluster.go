@@ -81,6 +81,7 @@ func New(t testing.TB, n int, options ...Option) *Cluster {
 		ids = append(ids, id)
 	}
 	t.Cleanup(c.Stop)
+	t.Cleanup(c.dump)
 	c.Start(ids...)
 	return c
 }
@@ -196,6 +197,19 @@ func (c *Cluster) close(n *Node) {
 	n.Host.Close()
 	if err := n.Store.Close(); err != nil {
 		c.t.Error(err)
+	}
+}
+
+// dump shows where a failed test has stopped.
+func (c *Cluster) dump() {
+	if !c.t.Failed() {
+		return
+	}
+	for _, n := range c.Nodes() {
+		c.t.Logf("node %d, replica %d, cannot reach %v", n.ID, n.Replica, n.Broker.Down())
+		for _, l := range n.Broker.Logs() {
+			c.t.Logf("  log %d, %s: leader %d in term %d, replicas %v, in sync %v", l.ID, l.What, l.Leader, l.Term, l.Replicas, l.InSync)
+		}
 	}
 }
 

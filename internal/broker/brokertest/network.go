@@ -15,7 +15,7 @@ import (
 type network struct {
 	mu    sync.Mutex // guards the rest
 	nodes map[uint64]*Node
-	cut   map[[2]uint64]bool // from, to
+	cut   map[[2]uint64]bool // the lower id first
 	links map[[2]uint64]*link
 	conns map[net.Conn][2]uint64
 }
@@ -34,7 +34,7 @@ func (n *network) reach(from *Node, to uint64) (*Node, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	other := n.nodes[to]
-	if n.nodes[from.ID] != from || other == nil || n.cut[[2]uint64{from.ID, to}] || n.cut[[2]uint64{to, from.ID}] {
+	if n.nodes[from.ID] != from || other == nil || n.cut[[2]uint64{min(from.ID, to), max(from.ID, to)}] {
 		return nil, fmt.Errorf("%w: %d to %d", errCut, from.ID, to)
 	}
 	return other, nil
@@ -81,7 +81,7 @@ func (n *network) leave(node *Node) {
 // set cuts the link between two nodes, or mends it.
 func (n *network) set(a, b uint64, cut bool) {
 	n.mu.Lock()
-	n.cut[[2]uint64{a, b}] = cut
+	n.cut[[2]uint64{min(a, b), max(a, b)}] = cut
 	one, two := n.nodes[a], n.nodes[b]
 	n.mu.Unlock()
 	if cut {
