@@ -24,6 +24,15 @@ type reconciler struct {
 	logs   map[record.LogID]struct{}
 	all    bool // look at everything
 	handed bool // hand leadership back to the preferred replicas, once
+
+	// told is what each group was told last: telling wakes one that sleeps. Only
+	// run touches it.
+	told map[record.LogID]toldGroup
+}
+
+type toldGroup struct {
+	group *replica.Group
+	place *catalog.Placement
 }
 
 const (
@@ -34,7 +43,7 @@ const (
 )
 
 func newReconciler(b *Broker) *reconciler {
-	return &reconciler{b: b, wake: make(chan struct{}, 1), logs: map[record.LogID]struct{}{}}
+	return &reconciler{b: b, wake: make(chan struct{}, 1), logs: map[record.LogID]struct{}{}, told: map[record.LogID]toldGroup{}}
 }
 
 // look asks to look at a log. It does not block.
@@ -87,9 +96,13 @@ func (r *reconciler) round(ctx context.Context) {
 		}
 		p, g := r.b.places.get(log), r.b.groupOf(log)
 		if p == nil || g == nil {
+			delete(r.told, log)
 			continue
 		}
-		g.Reconfigure(p.Replicas)
+		if now := (toldGroup{g, p}); r.told[log] != now {
+			r.told[log] = now
+			g.Reconfigure(p.Replicas)
+		}
 		if g.Leads() {
 			r.gone(ctx, p, g)
 			r.hand(p, g, prefer)
