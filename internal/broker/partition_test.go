@@ -208,7 +208,7 @@ func TestProducerStateSurvivesARestart(t *testing.T) {
 	a := make(answers, 3)
 	p.Append(bytes.Clone(first), time.Minute, a, 0)
 	p.Append(bytes.Clone(second), time.Minute, a, 1)
-	p.Append(bytes.Clone(first), time.Minute, a, 2) // again, while it is on its way
+	p.Append(bytes.Clone(first), time.Minute, a, 2)  // again, while it is on its way
 	bases := map[int]record.Offset{0: 0, 1: 3, 2: 0} // in any order: the first may be committed before the second
 	for range 3 {
 		r := <-a
