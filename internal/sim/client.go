@@ -116,6 +116,9 @@ func (p *producer) send() {
 			w.fail("%v: two answers to one batch", p.g)
 		}
 		answered = true
+		if verbose {
+			w.trace("  %v answers %d of %v, sequence %d: base %d, %v; index %d, leads %v in term %d", h.n, p.id, p.g, p.sequence-int32(len(p.values)), base, err, h.chain.index, h.leads, h.term)
+		}
 		if err != nil {
 			again(20*time.Millisecond + w.upTo(100*time.Millisecond))
 			return

@@ -87,7 +87,9 @@ func (p *partition) add(e *produce) {
 	r, err := p.topic.Add(e.batch, &p.cfg)
 	switch {
 	case err != nil:
-		p.n.w.fail("%v: a producer that does all right is refused: %v", p.g, err)
+		if p.g.term == p.term { // else another leads by now, and has what is missing here
+			p.n.w.fail("%v: a producer that does all right is refused: %v", p.g, err)
+		}
 		e.done(0, err)
 	case r.End <= p.topic.End():
 		e.done(r.Base, nil)
