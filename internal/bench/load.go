@@ -63,7 +63,7 @@ func (l *Load) check() error {
 		return fmt.Errorf("%w: a window of %d messages", ErrLoad, l.InFlight)
 	case l.Rate < 0:
 		return fmt.Errorf("%w: a rate of %v", ErrLoad, l.Rate)
-	case l.Messages < 0 || l.Messages == 0 && l.Duration <= 0:
+	case l.Messages < 0 || l.Messages == 0 && l.Duration <= 0 && l.Phase != Drain: // which ends by itself
 		return fmt.Errorf("%w: neither a duration nor a number of messages", ErrLoad)
 	}
 	return nil
