@@ -25,6 +25,7 @@ type output struct {
 	mu       sync.Mutex // guards the rest; taken after channel.mu
 	buf      []byte     // frames to write
 	spare    []byte     // the buffer that the writer is done with
+	peak     int        // what the writer took at once lately; decides which buffers are kept
 	writing  int        // bytes in the writer's hands
 	reserved int        // by deliveries on their way
 	starved  []*consumer
@@ -40,6 +41,11 @@ const writeChunk = 128 << 10
 // keepBuffer is the largest buffer that is kept for the next frames although
 // the last ones needed much less: a burst does not cost memory for ever.
 const keepBuffer = 128 << 10
+
+// peakDecay is in how many batches a burst is forgotten. Deliveries and confirms take
+// turns in the output, so a small batch says little about the next one; a buffer that
+// is made anew for every large one is copied several times while it grows.
+const peakDecay = 64
 
 func newOutput(conn net.Conn, limit int, timeout time.Duration) *output {
 	return &output{
@@ -193,6 +199,7 @@ func (o *output) run(heartbeats <-chan time.Duration) error {
 			ticker.Reset(every)
 		case <-ticker.C:
 			if idle {
+				o.trim()
 				o.append(func(b []byte) []byte { return append(b, heartbeat...) })
 			}
 			idle = true
@@ -220,10 +227,27 @@ func (o *output) flush() (total int, done bool, err error) {
 		}
 		total += len(batch)
 		o.mu.Lock()
-		if cap(batch) <= max(keepBuffer, 4*len(batch)) {
-			o.spare = batch[:0]
-		}
+		o.keep(batch)
 		o.mu.Unlock()
+	}
+}
+
+// keep keeps the buffer of a written batch for later ones, unless it is much
+// larger than they are. Under mu.
+func (o *output) keep(batch []byte) {
+	o.peak = max(len(batch), o.peak-o.peak/peakDecay)
+	if cap(batch) <= max(keepBuffer, 4*o.peak) {
+		o.spare = batch[:0]
+	}
+}
+
+// trim lets the buffers of an idle connection go.
+func (o *output) trim() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.spare, o.peak = nil, 0
+	if len(o.buf) == 0 {
+		o.buf = nil
 	}
 }
 
