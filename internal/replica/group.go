@@ -44,6 +44,7 @@ type Group struct {
 	applied  record.Index
 	term     uint64 // term of the entry at applied
 	conf     *raftpb.ConfState
+	tickets  tickets
 	inFlight int // appends with entries that the store has not finished
 	writes   int // appends that the store has not finished
 	touched  bool
@@ -310,7 +311,7 @@ func (g *Group) propose() {
 		if data == nil {
 			return
 		}
-		if err := g.node.Propose(data); err != nil {
+		if err := g.tickets.propose(g.node, data); err != nil {
 			// Stepping down is seen in the Ready that follows; Follow then
 			// answers for this entry too.
 			g.host.cfg.Logger.Warn("proposal dropped", "group", g.id, "error", err)
@@ -326,6 +327,7 @@ func (g *Group) propose() {
 // process does what one Ready asks for.
 func (g *Group) process(rd *raft.Ready) {
 	g.note(rd)
+	g.tickets.redeem(rd)
 	for _, m := range rd.Messages {
 		switch m.GetTo() {
 		case raft.LocalAppendThread:
