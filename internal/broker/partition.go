@@ -129,7 +129,7 @@ func (p *Partition) Append(batch []byte, timeout time.Duration, to Appender, tag
 		return
 	}
 	p.b.budget.acquire(int64(len(b)))
-	if !p.group.Post(&appendEvent{batch: b, to: to, tag: tag, timeout: timeout}) {
+	if !p.group.PostLazily(&appendEvent{batch: b, to: to, tag: tag, timeout: timeout}) {
 		p.b.budget.release(int64(len(b)))
 		to.Appended(tag, p.refused(notLeader(p, replica.ErrClosed)))
 	}

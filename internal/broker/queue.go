@@ -33,8 +33,9 @@ type Queue struct {
 
 	deleted atomic.Bool // the catalog has deleted the queue
 
-	mu    sync.Mutex // guards inbox
+	mu    sync.Mutex // guards inbox and urged
 	inbox []command  // not empty: a wake event is on its way
+	urged bool       // it is one that does not wait
 
 	depth depth
 
@@ -87,6 +88,13 @@ type queueGroup interface {
 	// readFrom is storage.Log.ReadFrom, with the data of the entries.
 	readFrom(off, end record.Offset, maxBytes int, disk bool) ([][]byte, error)
 	remove()
+}
+
+// restingGroup is a queueGroup that has what may wait share a sync: see
+// replica.Group.
+type restingGroup interface {
+	PostLazily(event any) bool
+	Stir()
 }
 
 // depth is what others may see of a queue at any time.

@@ -57,14 +57,32 @@ func (q *Queue) post(c command) {
 		q.fail(&c, q.offline)
 		return
 	}
+	patient := c.patient()
 	q.mu.Lock()
 	first := len(q.inbox) == 0
+	urge := !patient && !q.urged
+	q.urged = q.urged || urge
 	q.inbox = append(q.inbox, c)
 	group := q.group
 	q.mu.Unlock()
-	if first && !group.Post(wake{}) {
+	posted := true
+	resting, lazy := group.(restingGroup)
+	switch {
+	case first && patient && lazy:
+		posted = resting.PostLazily(wake{})
+	case first || urge:
+		posted = group.Post(wake{})
+	case patient && lazy:
+		resting.Stir()
+	}
+	if !posted {
 		q.abandon()
 	}
+}
+
+// patient reports whether the command may wait for others to share its entry.
+func (c *command) patient() bool {
+	return c.kind == cmdPublish || c.kind == cmdSettle && c.outcome == Accept && c.done == nil
 }
 
 // abandon answers the inbox of a queue whose host is closed. Nothing that the
@@ -72,7 +90,7 @@ func (q *Queue) post(c command) {
 func (q *Queue) abandon() {
 	q.mu.Lock()
 	inbox := q.inbox
-	q.inbox = nil
+	q.inbox, q.urged = nil, false
 	q.mu.Unlock()
 	for i := range inbox {
 		q.fail(&inbox[i], replica.ErrClosed)
@@ -82,7 +100,7 @@ func (q *Queue) abandon() {
 // drain takes the inbox and handles it.
 func (q *Queue) drain() {
 	q.mu.Lock()
-	q.taken, q.inbox = q.inbox, q.taken[:0]
+	q.taken, q.inbox, q.urged = q.inbox, q.taken[:0], false
 	q.mu.Unlock()
 	for i := range q.taken {
 		q.command(&q.taken[i])

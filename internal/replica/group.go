@@ -50,6 +50,7 @@ type Group struct {
 	touched  bool
 	started  bool
 	joined   bool // has been a member: its vote counts
+	held     bool // in pace.held
 	stopped  bool
 	free     *write // a finished write to use again
 	timer    time.Time
@@ -214,6 +215,16 @@ func (g *Group) ask(f func()) bool {
 	}
 }
 
+// PostLazily is Post for an event that may wait some milliseconds longer when
+// little is going on: what it has proposed then shares an entry with others.
+func (g *Group) PostLazily(event any) bool {
+	return g.shard.postLazily(item{group: g, kind: itemPost, event: event})
+}
+
+// Stir tells that an event which was posted lazily, and perhaps not handled yet,
+// stands for more now.
+func (g *Group) Stir() { g.shard.pace.stir(g.shard.now) }
+
 // SetTimer asks for one call of Timer at or shortly after t; it replaces the
 // previous request; the zero time cancels. Only from the group's shard.
 func (g *Group) SetTimer(t time.Time) {
@@ -303,7 +314,7 @@ func (g *Group) readable() bool {
 // propose builds entries, unless an append is in flight: then what waits keeps
 // growing into a larger entry.
 func (g *Group) propose() {
-	if !g.leads.Load() || g.inFlight > 0 || g.transfer.to != 0 || g.uncommitted > uncommittedLimit {
+	if !g.leads.Load() || g.inFlight > 0 || g.transfer.to != 0 || g.uncommitted > uncommittedLimit || g.shard.pace.hold(g) {
 		return
 	}
 	for size := 0; size < appendLimit; {
@@ -320,6 +331,7 @@ func (g *Group) propose() {
 		g.wake()
 		size += len(data)
 		g.uncommitted += len(data)
+		g.shard.pace.proposed += len(data)
 		g.host.metrics.proposed(len(data))
 	}
 }

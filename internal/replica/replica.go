@@ -38,7 +38,8 @@
 //
 // While an append of a group is in flight, nothing more is built for it, so
 // what arrives meanwhile becomes one entry, or a few: batches grow with the
-// load and with the latency of the disk, without a timer. The followers may be some
+// load and with the latency of the disk. At a low rate, where that leaves a sync
+// for every message, the shard rests between proposals (pace.go). The followers may be some
 // entries behind.
 //
 // The turn is a function of the time and the inbox alone; the goroutine around

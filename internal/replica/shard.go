@@ -45,6 +45,7 @@ type shard struct {
 	timers timerHeap
 	out    outbox
 	clock  shardClock
+	pace   pace
 }
 
 func newShard(cfg *Config, m *metrics) *shard {
@@ -58,16 +59,24 @@ func newShard(cfg *Config, m *metrics) *shard {
 	}
 }
 
-// post appends to the inbox; false when the shard is closing.
-func (s *shard) post(items ...item) bool {
+// post appends to the inbox and wakes the shard; false when it is closing.
+func (s *shard) post(items ...item) bool { return s.add(true, items...) }
+
+// postLazily is post for what may wait until a rest is over.
+func (s *shard) postLazily(it item) bool {
+	s.pace.stir(s.now)
+	return s.add(!s.pace.resting.Load(), it)
+}
+
+func (s *shard) add(wake bool, items ...item) bool {
 	s.mu.Lock()
 	if s.closing {
 		s.mu.Unlock()
 		return false
 	}
 	s.inbox = append(s.inbox, items...)
-	wake := s.asleep
-	s.asleep = false
+	wake = wake && s.asleep
+	s.asleep = s.asleep && !wake
 	s.mu.Unlock()
 	if wake {
 		s.wake <- struct{}{}
@@ -167,12 +176,14 @@ func (s *shard) step(now time.Time) bool {
 	return true
 }
 
-// due reports whether a timer or a tick is.
-func (s *shard) due(now time.Time) bool { return s.timers.due(now) || s.clock.due(now) }
+// due reports whether a timer, a tick or the end of a rest is.
+func (s *shard) due(now time.Time) bool {
+	return s.timers.due(now) || s.clock.due(now) || s.pace.over(now)
+}
 
-// next is the time of the next timer or tick.
+// next is the time of the next timer or tick, or of the end of a rest.
 func (s *shard) next() (time.Time, bool) {
-	at, ok := s.timers.next()
+	at, ok := s.pace.next(s.timers.next())
 	if tick, ticks := s.clock.next(); ticks && (!ok || tick.Before(at)) {
 		return tick, true
 	}
@@ -183,6 +194,9 @@ func (s *shard) next() (time.Time, bool) {
 // every group that was touched, and sends what they have to say.
 func (s *shard) turn(now time.Time, items []item) {
 	s.clock.now = now
+	if s.pace.over(now) {
+		s.endRest(now)
+	}
 	for i := range items {
 		items[i].group.handle(&items[i])
 		s.touch(items[i].group)
@@ -205,7 +219,19 @@ func (s *shard) turn(now time.Time, items []item) {
 	}
 	s.ready = s.ready[:0]
 	s.out.flush()
+	s.pace.turned(now)
 	s.metrics.turns.Inc()
+}
+
+// endRest ends a rest; the groups that were held back propose in this turn.
+func (s *shard) endRest(now time.Time) {
+	s.pace.end(now)
+	for i, g := range s.pace.held {
+		g.held = false
+		s.touch(g)
+		s.pace.held[i] = nil
+	}
+	s.pace.held = s.pace.held[:0]
 }
 
 // touch queues g to be advanced, at most once in a turn.

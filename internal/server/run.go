@@ -26,6 +26,7 @@ func Run(ctx context.Context, cfg Config, out, logTo io.Writer, warnings ...stri
 		log.Warn(w)
 	}
 	go watchMemory(ctx)
+	go watchCores(ctx)
 	n, err := Start(ctx, cfg, log)
 	if err != nil && ctx.Err() != nil {
 		log.Info("stopped before it was ready", "reason", context.Cause(ctx))
