@@ -28,6 +28,7 @@ type broker struct {
 	name   string
 	amqp   string // addresses; "": it does not speak that
 	kafka  string
+	http   string
 	launch func(*broker) error // starts its processes
 	procs  []*process
 

@@ -30,13 +30,13 @@ func launchWaybill(dir, binary string) func(*broker) error {
 		if err != nil {
 			return err
 		}
-		b.amqp, b.kafka = "127.0.0.1:"+ports[0], "127.0.0.1:"+ports[1]
+		b.amqp, b.kafka, b.http = "127.0.0.1:"+ports[0], "127.0.0.1:"+ports[1], "127.0.0.1:"+ports[2]
 		home := filepath.Join(dir, "waybill-node")
 		if err := os.MkdirAll(home, 0o755); err != nil {
 			return err
 		}
 		return b.run(home, nil, binary, "serve", "--data-dir", filepath.Join(home, "data"),
-			"--amqp", b.amqp, "--kafka", b.kafka, "--http", "127.0.0.1:"+ports[2])
+			"--amqp", b.amqp, "--kafka", b.kafka, "--http", b.http)
 	}
 }
 

@@ -55,20 +55,36 @@ const (
 	probeLarge = 256 << 10
 )
 
+// probe is a file that is written as a whole, to be written over.
+type probe struct{ *os.File }
+
+func probeInto(dir string) (probe, error) {
+	f, err := os.Create(filepath.Join(dir, "probe"))
+	if err != nil {
+		return probe{}, err
+	}
+	p := probe{f}
+	if _, err = f.Write(make([]byte, probeFile)); err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		p.remove()
+	}
+	return p, err
+}
+
+func (p probe) remove() {
+	_ = p.Close()           // nothing of it is kept
+	_ = os.Remove(p.Name()) // the directory goes, too
+}
+
 func probeDisk(dir string) (diskProbe, error) {
-	name := filepath.Join(dir, "probe")
-	f, err := os.Create(name)
+	p, err := probeInto(dir)
 	if err != nil {
 		return diskProbe{}, err
 	}
-	defer os.Remove(name) //nolint:errcheck // the directory goes, too
-	defer f.Close()       //nolint:errcheck // nothing of it is kept
-	if _, err := f.Write(make([]byte, probeFile)); err != nil {
-		return diskProbe{}, err
-	}
-	if err := f.Sync(); err != nil {
-		return diskProbe{}, err
-	}
+	defer p.remove()
+	f, name := p.File, p.Name()
 	small, err := syncs(f, probeSmall)
 	if err != nil {
 		return diskProbe{}, fmt.Errorf("%s: %w", name, err)
@@ -93,7 +109,10 @@ func syncs(f *os.File, size int) ([]time.Duration, error) {
 	}
 	var took []time.Duration
 	end := time.Now().Add(probeTime)
-	for at := int64(0); ; at = (at + int64(size)) % probeFile {
+	for at := int64(0); ; at += int64(size) {
+		if at+int64(size) > probeFile {
+			at = 0
+		}
 		began := time.Now()
 		if began.After(end) && len(took) > 0 {
 			slices.Sort(took)

@@ -26,6 +26,7 @@ type settings struct {
 	duration time.Duration
 	warm     int // runs of each JVM before anything counts
 	backlog  int // messages of the rows that build one
+	large    int // of the rows that Waybill does alone
 	kafka    string
 	data     string
 	page     string
@@ -40,6 +41,7 @@ func main() {
 	flag.DurationVar(&s.duration, "duration", 10*time.Second, "how long one measuring takes")
 	flag.IntVar(&s.warm, "warm", 4, "runs that warm up each JVM")
 	flag.IntVar(&s.backlog, "backlog", 5_000_000, "messages of the rows that build a backlog")
+	flag.IntVar(&s.large, "large", 10_000_000, "messages of the backlogs that Waybill is measured with alone")
 	flag.StringVar(&s.kafka, "kafka", ".tools/kafka", "directory with Kafka's jars")
 	flag.StringVar(&s.data, "data", "", "where the brokers keep their data; a temporary directory when empty")
 	flag.StringVar(&s.page, "page", "docs/benchmarks.md", "page to write into")
@@ -47,7 +49,7 @@ func main() {
 	flag.BoolVar(&list, "list", false, "list the rows")
 	flag.Parse()
 	if short {
-		s.rounds, s.duration, s.warm, s.backlog = 1, 3*time.Second, 1, 300_000
+		s.rounds, s.duration, s.warm, s.backlog, s.large = 1, 3*time.Second, 1, 300_000, 300_000
 	}
 	if list {
 		for _, r := range allRows(s) {

@@ -33,11 +33,15 @@ type rowResult struct {
 	Disk     diskProbe                  `json:"disk"`
 	Duration string                     `json:"duration"`
 	Command  string                     `json:"command"`
-	Rounds   map[string][]*bench.Result `json:"rounds"` // by contender
+	Rounds   map[string][]*bench.Result `json:"rounds,omitempty"`  // by contender
+	Figures  map[string][]float64       `json:"figures,omitempty"` // of a row without peers, by demand
 }
 
 // measure does the row's work to its contenders in turn, as many rounds as are set.
 func (r *runner) measure(ctx context.Context, w row) (*rowResult, error) {
+	if w.alone != nil {
+		return r.measureAlone(ctx, w)
+	}
 	for _, c := range w.contenders {
 		if err := r.ready(ctx, c, w); err != nil {
 			return nil, err

@@ -18,6 +18,10 @@ func (r *results) markdown(rows []row) string {
 
 // table renders a row: a line for each contender, the ratios, and the goals.
 func (r *rowResult) table(b *strings.Builder, w row) {
+	if w.alone != nil {
+		r.alone(b, w)
+		return
+	}
 	fmt.Fprintf(b, "### %s (`%s`)\n\n", w.Title, w.Name)
 	fmt.Fprintf(b, "| |")
 	for _, m := range w.metrics {
@@ -44,9 +48,13 @@ func (r *rowResult) table(b *strings.Builder, w row) {
 	for _, g := range w.goals {
 		fmt.Fprintf(b, "- %s\n", r.verdict(g))
 	}
-	fmt.Fprintf(b, "\n`%s`, %d × %s in turn, %s. %s, %d cores, Linux %s, load %s before. The disk: fdatasync of 1 KiB p50 %.2f ms, p99 %.2f ms, %.0f/s; of 256 KiB %.0f MiB/s.\n\n",
-		r.Command, rounds, r.Duration, r.Date.Format("2006-01-02 15:04 MST"),
-		r.Machine.CPU, r.Machine.Cores, r.Machine.Kernel, r.Machine.Load,
+	fmt.Fprintf(b, "\n`%s`, %d × %s in turn, %s\n\n", r.Command, rounds, r.Duration, r.where())
+}
+
+// where says when, and on which machine and disk, it was measured.
+func (r *rowResult) where() string {
+	return fmt.Sprintf("%s. %s, %d cores, Linux %s, load %s before. The disk: fdatasync of 1 KiB p50 %.2f ms, p99 %.2f ms, %.0f/s; of 256 KiB %.0f MiB/s.",
+		r.Date.Format("2006-01-02 15:04 MST"), r.Machine.CPU, r.Machine.Cores, r.Machine.Kernel, r.Machine.Load,
 		r.Disk.P50, r.Disk.P99, r.Disk.PerSec, r.Disk.GroupMiB)
 }
 

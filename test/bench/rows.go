@@ -16,6 +16,11 @@ type row struct {
 	contenders []contender
 	metrics    []metric
 	goals      []goal
+
+	// Of a row that Waybill does alone.
+	alone   alone
+	demands []demand
+	most    int // rounds that are worth their time
 }
 
 // contender is a broker in one of its kinds.
@@ -84,50 +89,55 @@ var (
 	usual = []metric{confirmRate, confirmP50, confirmP99, arriveP99, cpu, written}
 )
 
+// beside is a row that peers do, too.
+func beside(name, title, protocol string, prepare, args []string, c []contender, m []metric, g []goal) row {
+	return row{Name: name, Title: title, protocol: protocol, prepare: prepare, args: args, contenders: c, metrics: m, goals: g}
+}
+
 // singleRows are the rows with one node each.
 func singleRows(s settings) []row {
 	const many = "10000"
 	some := strconv.Itoa(s.backlog)
-	return []row{
-		{"amqp-1q", "AMQP, 1 durable queue, 1 KiB, 1,000 in flight, consumer acking", "amqp", nil, nil, queues, usual,
-			[]goal{{confirmRate, quorum.Name, 10}, {cpu, "", 6}, {written, "", 1.3}}},
-		{"amqp-100q", "AMQP, 100 durable queues × 100 in flight, 1 KiB, 10 producers and consumers", "amqp", nil,
+	return append([]row{
+		beside("amqp-1q", "AMQP, 1 durable queue, 1 KiB, 1,000 in flight, consumer acking", "amqp", nil, nil, queues, usual,
+			[]goal{{confirmRate, quorum.Name, 10}, {cpu, "", 6}, {written, "", 1.3}}),
+		beside("amqp-100q", "AMQP, 100 durable queues × 100 in flight, 1 KiB, 10 producers and consumers", "amqp", nil,
 			[]string{"--queues", "100", "--producers", "10", "--consumers", "10"}, queues, usual,
-			[]goal{{confirmRate, quorum.Name, 10}}},
-		{"amqp-128b", "AMQP, 1 durable queue, 128 B, 1,000 in flight", "amqp", nil, []string{"--size", "128"}, queues, usual,
-			[]goal{{confirmRate, quorum.Name, 10}}},
-		{"amqp-2k", "AMQP at a fixed 2,000/s, 1 KiB", "amqp", nil, []string{"--rate", "2000"}, queues, usual,
-			[]goal{{confirmP99, quorum.Name, 1. / 2}, {cpu, quorum.Name, 1. / 8}}},
-		{"amqp-10k", "AMQP at a fixed 10,000/s, 1 KiB", "amqp", nil, []string{"--rate", many}, queues, usual,
-			[]goal{{confirmP99, quorum.Name, 1. / 5}}},
-		{"amqp-fanout", "AMQP, 1 message to 10 durable queues, 1 KiB, 100 in flight", "amqp", nil,
+			[]goal{{confirmRate, quorum.Name, 10}}),
+		beside("amqp-128b", "AMQP, 1 durable queue, 128 B, 1,000 in flight", "amqp", nil, []string{"--size", "128"}, queues, usual,
+			[]goal{{confirmRate, quorum.Name, 10}}),
+		beside("amqp-2k", "AMQP at a fixed 2,000/s, 1 KiB", "amqp", nil, []string{"--rate", "2000"}, queues, usual,
+			[]goal{{confirmP99, quorum.Name, 1. / 2}, {cpu, quorum.Name, 1. / 8}}),
+		beside("amqp-10k", "AMQP at a fixed 10,000/s, 1 KiB", "amqp", nil, []string{"--rate", many}, queues, usual,
+			[]goal{{confirmP99, quorum.Name, 1. / 5}}),
+		beside("amqp-fanout", "AMQP, 1 message to 10 durable queues, 1 KiB, 100 in flight", "amqp", nil,
 			[]string{"--fan-out", "10", "--in-flight", "100"}, queues, append([]metric{consumeRate}, usual...),
-			[]goal{{confirmRate, quorum.Name, 10}}},
-		{"amqp-build", "AMQP, a backlog is built, nobody consumes, 1 KiB", "amqp", nil,
+			[]goal{{confirmRate, quorum.Name, 10}}),
+		beside("amqp-build", "AMQP, a backlog is built, nobody consumes, 1 KiB", "amqp", nil,
 			[]string{"--phase", "build", "--messages", some, "--keep=false"}, []contender{ours, quorum}, usual,
-			[]goal{{written, "", 2.3}}},
-		{"amqp-drain", "AMQP, the backlog is drained", "amqp", []string{"--phase", "build", "--messages", some},
+			[]goal{{written, "", 2.3}}),
+		beside("amqp-drain", "AMQP, the backlog is drained", "amqp", []string{"--phase", "build", "--messages", some},
 			[]string{"--phase", "drain"}, []contender{ours, quorum}, []metric{consumeRate, cpu, written},
-			[]goal{{consumeRate, quorum.Name, 10}}},
-		{"kafka-1p", "Kafka acks=all idempotent, 1 partition, 1 KiB, 1,000 in flight, consumer committing", "kafka", nil, nil, logs, usual,
-			[]goal{{confirmRate, kafkaPlain.Name, 1}, {confirmRate, kafkaSynced.Name, 3}, {written, "", 1.3}}},
-		{"kafka-16p", "Kafka, 16 partitions, 1 KiB, 10,000 in flight", "kafka", nil,
+			[]goal{{consumeRate, quorum.Name, 10}}),
+		beside("kafka-1p", "Kafka acks=all idempotent, 1 partition, 1 KiB, 1,000 in flight, consumer committing", "kafka", nil, nil, logs, usual,
+			[]goal{{confirmRate, kafkaPlain.Name, 1}, {confirmRate, kafkaSynced.Name, 3}, {written, "", 2.3}}),
+		beside("kafka-16p", "Kafka, 16 partitions, 1 KiB, 10,000 in flight", "kafka", nil,
 			[]string{"--partitions", "16", "--in-flight", many}, logs, usual,
-			[]goal{{confirmRate, kafkaPlain.Name, 1}, {confirmRate, kafkaSynced.Name, 3}}},
-		{"kafka-256p", "Kafka, 256 partitions, 1 KiB, 10,000 in flight", "kafka", nil,
+			[]goal{{confirmRate, kafkaPlain.Name, 1}, {confirmRate, kafkaSynced.Name, 3}}),
+		beside("kafka-256p", "Kafka, 256 partitions, 1 KiB, 10,000 in flight", "kafka", nil,
 			[]string{"--partitions", "256", "--in-flight", many}, logs, usual,
-			[]goal{{confirmRate, kafkaPlain.Name, 4}, {confirmRate, kafkaSynced.Name, 200}}},
-		{"kafka-128b", "Kafka, 1 partition, 128 B, 10,000 in flight", "kafka", nil,
+			[]goal{{confirmRate, kafkaPlain.Name, 4}, {confirmRate, kafkaSynced.Name, 200}}),
+		beside("kafka-128b", "Kafka, 1 partition, 128 B, 10,000 in flight", "kafka", nil,
 			[]string{"--size", "128", "--in-flight", many}, logs, usual,
-			[]goal{{confirmRate, kafkaPlain.Name, 0.8}}},
-		{"kafka-2k", "Kafka at a fixed 2,000/s, 1 KiB", "kafka", nil, []string{"--rate", "2000"}, logs, usual,
+			[]goal{{confirmRate, kafkaPlain.Name, 0.8}}),
+		beside("kafka-2k", "Kafka at a fixed 2,000/s, 1 KiB", "kafka", nil, []string{"--rate", "2000"}, logs, usual,
 			[]goal{{confirmP50, kafkaSynced.Name, 1. / 3}, {confirmP99, kafkaSynced.Name, 1. / 2},
-				{cpu, kafkaSynced.Name, 1. / 8}, {cpu, kafkaPlain.Name, 1. / 8}}},
-		{"kafka-build", "Kafka, a backlog is built, nobody consumes, 1 KiB, 10,000 in flight", "kafka", nil,
+				{cpu, kafkaSynced.Name, 1. / 8}, {cpu, kafkaPlain.Name, 1. / 8}}),
+		beside("kafka-build", "Kafka, a backlog is built, nobody consumes, 1 KiB, 10,000 in flight", "kafka", nil,
 			[]string{"--phase", "build", "--messages", some, "--in-flight", many, "--keep=false"}, logs, usual,
-			[]goal{{written, "", 2.3}}},
-		{"kafka-catchup", "Kafka, catch-up read of the backlog", "kafka",
+			[]goal{{written, "", 2.3}}),
+		beside("kafka-catchup", "Kafka, catch-up read of the backlog", "kafka",
 			[]string{"--phase", "build", "--messages", some, "--in-flight", many}, []string{"--phase", "drain"},
-			logs, []metric{consumeRate, cpu, written}, []goal{{consumeRate, kafkaPlain.Name, 1}}},
-	}
+			logs, []metric{consumeRate, cpu, written}, []goal{{consumeRate, kafkaPlain.Name, 1}}),
+	}, aloneRows(s)...)
 }
