@@ -74,9 +74,10 @@ func (c *conn) read() error {
 	in := &socket{c: c}
 	br := bufio.NewReaderSize(in, 64<<10)
 	c.allow(c.s.cfg.firstRequest)
+	last := 0
 	for {
 		held := 0
-		frame, err := readFrame(br, c.s.cfg.MaxRequestBytes, func(n int) error {
+		frame, err := readFrame(br, c.s.cfg.MaxRequestBytes, last, func(n int) error {
 			if !c.share.Grow(int64(n)) {
 				return net.ErrClosed
 			}
@@ -87,6 +88,7 @@ func (c *conn) read() error {
 			return err
 		}
 		in.greeted = true
+		last = len(frame)
 		if br.Buffered() == 0 {
 			c.allow(c.s.cfg.IdleTimeout)
 		}

@@ -7,7 +7,8 @@ import (
 	"io"
 )
 
-// firstPiece is how much room a frame gets before any of it has arrived.
+// firstPiece is how much room a frame gets before any of it has arrived; or as
+// much as the connection's last frame, which did arrive, had: producers send one like the other.
 const firstPiece = 64 << 10
 
 // requestError is what is wrong with a request that gets no response: the
@@ -21,10 +22,10 @@ func badRequest(format string, args ...any) error {
 }
 
 // readFrame reads one request: a big-endian int32 length, and as many bytes as
-// it says. The result is not shared with br. io.EOF means that the
+// it says. last is the length of the frame before. The result is not shared with br. io.EOF means that the
 // peer hung up between two frames. grow is asked for the room beyond firstPiece,
 // of which more is needed as more arrives.
-func readFrame(br *bufio.Reader, maxBytes int32, grow func(int) error) ([]byte, error) {
+func readFrame(br *bufio.Reader, maxBytes int32, last int, grow func(int) error) ([]byte, error) {
 	var prefix [4]byte
 	if _, err := io.ReadFull(br, prefix[:]); err != nil {
 		return nil, err
@@ -33,7 +34,13 @@ func readFrame(br *bufio.Reader, maxBytes int32, grow func(int) error) ([]byte, 
 	if size < 0 || size > maxBytes {
 		return nil, badRequest("a request of %d bytes; the limit (socket.request.max.bytes) is %d", size, maxBytes)
 	}
-	frame := make([]byte, min(int(size), firstPiece))
+	begin := min(int(size), max(firstPiece, last+last/8))
+	if begin > firstPiece {
+		if err := grow(begin - firstPiece); err != nil {
+			return nil, err
+		}
+	}
+	frame := make([]byte, begin)
 	for have := 0; ; {
 		n, err := io.ReadFull(br, frame[have:])
 		if err != nil {

@@ -64,10 +64,29 @@ func (w *segWriter) add(it *item) error {
 	c.count++
 	w.buf = le.AppendUint32(w.buf, it.crc)
 	w.buf = appendEntryFields(w.buf, it.e)
+	if len(it.e.Data) >= uncopied {
+		return w.through(it.e.Data)
+	}
 	w.buf = append(w.buf, it.e.Data...)
 	if len(w.buf) >= maxRead {
 		return w.flush()
 	}
+	return nil
+}
+
+// uncopied is the size from which data is written from where it is.
+const uncopied = 64 << 10
+
+// through writes what is buffered, and b behind it.
+func (w *segWriter) through(b []byte) error {
+	if err := w.flush(); err != nil {
+		return err
+	}
+	if _, err := w.file.WriteAt(b, w.at); err != nil {
+		return fmt.Errorf("write to %s: %w", w.seg.name(), err)
+	}
+	w.at += int64(len(b))
+	w.written += int64(len(b))
 	return nil
 }
 
