@@ -64,10 +64,11 @@ const (
 	kindDamage                          // text: what of the log is lost
 	kindDamageAll                       // text: any log may have lost something (log id 0)
 	kindInstall                         // a stage took the log's place: see installation
+	kindShared                          // contiguous entries, with parts that lie elsewhere in the file: see Span
 	kinds
 )
 
-var kindNames = [...]string{"?", "entries", "hard-state", "snapshot", "delete", "damage", "damage-all", "install"}
+var kindNames = [...]string{"?", "entries", "hard-state", "snapshot", "delete", "damage", "damage-all", "install", "shared entries"}
 
 func (k recordKind) String() string {
 	if int(k) < len(kindNames) {
@@ -89,10 +90,12 @@ func alignUp(n int64) int64 { return (n + sector - 1) &^ (sector - 1) }
 
 // batchWriter encodes one batch into a buffer that it uses again.
 type batchWriter struct {
-	buf []byte
+	buf    []byte
+	placed bool // it refers to positions in the file: it is for one place in one file
 }
 
 func (b *batchWriter) reset() {
+	b.placed = false
 	b.buf = append(b.buf[:0], make([]byte, batchHeader)...)
 }
 

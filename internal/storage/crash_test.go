@@ -80,6 +80,7 @@ type world struct {
 	logs   map[record.LogID]*model
 	ids    []record.LogID
 	nextID record.LogID
+	bodies [8][]byte
 	stages map[record.LogID]*staging
 
 	mu     sync.Mutex
@@ -182,6 +183,7 @@ func (w *world) step() {
 		s.entries = append(s.entries, e)
 		a.Entries = append(a.Entries, e)
 	}
+	w.share(a)
 	commit := max(s.hard.commit, s.last()-min(s.last()-1, w.rng.Uint64N(4)))
 	if w.stages[id] != nil {
 		commit = s.hard.commit // a leader that sends a snapshot sends nothing else
@@ -190,6 +192,26 @@ func (w *world) step() {
 	a.HardState = hard(s.hard.term, s.hard.vote, s.hard.commit)
 	m.ask(s)
 	w.store.Append(a)
+}
+
+// share puts bodies that other logs get, too, into some of the entries.
+func (w *world) share(a *Append) {
+	if w.rng.IntN(2) == 0 {
+		return
+	}
+	a.Shared = make([][]Span, len(a.Entries))
+	for i, e := range a.Entries {
+		for range w.rng.IntN(3) {
+			k := w.rng.IntN(len(w.bodies))
+			if w.bodies[k] == nil || w.rng.IntN(20) == 0 {
+				w.bodies[k] = fmt.Appendf(nil, "%d%s", w.rng.Uint64(), strings.Repeat("s", w.rng.IntN(1000)))
+			}
+			if from, body := len(e.Data), w.bodies[k]; from > 0 {
+				e.Data = append(e.Data, body...)
+				a.Shared[i] = append(a.Shared[i], Span{from, len(e.Data), &body[0]})
+			}
+		}
+	}
 }
 
 func id2vote(id record.LogID) uint64 { return uint64(id) % 3 }

@@ -35,6 +35,7 @@ func damaged(t testing.TB) (*vfs.Mem, Options, map[record.LogID][]*raftpb.Entry)
 			}
 			want[id] = append(want[id], fill(t, s, s.Log(id), count, size)...)
 		}
+		fanOut(t, s, want, 1, 4, strings.Repeat(fmt.Sprint("body ", round), 100))
 		if round == 9 || round == 11 {
 			// The first is in a checkpoint, the last in the WAL alone.
 			want[5] = stageAll(t, s, 5, 2+round/11, 11+round)

@@ -292,7 +292,14 @@ func (r *replay) record(img *walImage, rec *walRecord) error {
 	}
 	switch rec.kind {
 	case kindEntries:
-		return r.entries(img, l, rec.body)
+		// Not the file's buffer: one entry that is still needed would keep all of it.
+		return r.entries(img, l, bytes.Clone(rec.body))
+	case kindShared:
+		body, err := expand(img.buf, rec.body)
+		if err != nil {
+			return err
+		}
+		return r.entries(img, l, body)
 	case kindInstall:
 		return r.install(l, rec.body)
 	case kindHardState:
@@ -370,6 +377,7 @@ func (r *replay) chunk(ci *chunkImage) *chunk {
 	return &c
 }
 
+// entries replays frames of entries, which keep body.
 func (r *replay) entries(img *walImage, l *Log, body []byte) error {
 	n := 0
 	for rest := body; len(rest) > 0; n++ {
@@ -385,8 +393,6 @@ func (r *replay) entries(img *walImage, l *Log, body []byte) error {
 	if n == 0 {
 		return nil
 	}
-	// Not the file's buffer: one entry that is still needed would keep all of it.
-	body = bytes.Clone(body)
 	block, entries, crcs := make(entryBlock, n), make([]*raftpb.Entry, n), make([]uint32, n)
 	for i, rest := 0, body; i < n; i++ {
 		var f frame

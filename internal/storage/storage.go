@@ -153,6 +153,7 @@ type Append struct {
 	Log       *Log
 	HardState *raftpb.HardState // nil: unchanged
 	Entries   []*raftpb.Entry   // contiguous; an index that exists replaces it and all after it
+	Shared    [][]Span          // nil, or what of each of Entries other logs hold, too; in order, without overlap
 	Snapshot  *raftpb.Snapshot  // nil, or replaces the whole log up to its index
 	Stage     *Stage            // nil, or sealed: replaces the log as a snapshot does, and brings the entries that are still needed
 	// Sync asks for Done only after a sync. Without it (a changed commit index

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"encoding/binary"
 	"fmt"
 	"sync"
 	"time"
@@ -27,7 +28,9 @@ type wal struct {
 	seq   uint64 // of the last batch that was synced
 	batch batchWriter
 	crcs  []uint32 // of the batch's entries
-	lazy  []*Log   // with a hard state that waits for the next batch
+	known sharedBodies
+	held  int64  // bytes that the file's entries have in memory, at least
+	lazy  []*Log // with a hard state that waits for the next batch
 	spare []*Append
 	dirty bool // something was written since the store was opened
 	bare  bool // nothing on the disk proves that the last batch was synced
@@ -135,7 +138,10 @@ func (w *wal) process(reqs []*Append) error {
 
 // processBatch writes as many of the requests as fit into one batch.
 func (w *wal) processBatch(reqs []*Append) (n int, err error) {
-	n = w.encode(reqs)
+	if n, err = w.fit(reqs); err != nil {
+		return 0, err
+	}
+	w.encode(reqs[:n])
 	if !w.batch.empty() {
 		if err := w.write(); err != nil {
 			return 0, err
@@ -197,20 +203,36 @@ func (a *Append) refused() error {
 	return nil
 }
 
-// encode puts as many of the requests into the batch as fit, at least one, and
-// returns how many.
-func (w *wal) encode(reqs []*Append) int {
+// fit returns how many of the requests go into the next batch, at least one.
+// When one of them refers to positions in the file, the batch is sure to fit
+// into what is left of it. What such requests take in memory is more than what
+// they take in the file, which counts as full when that is as large.
+func (w *wal) fit(reqs []*Append) (n int, err error) {
+	need, shared := batchHeader+len(w.lazy)*(recordHeader+32), false
+	for ; n < len(reqs); n++ {
+		size := reqs[n].size()
+		if n > 0 && (need+size > w.store.maxBatch() || reqs[n].Stage != nil) {
+			break // whether a stage may be installed is known when all before it is applied
+		}
+		need += size
+		shared = shared || reqs[n].Shared != nil
+	}
+	room := alignUp(int64(need))
+	if shared && (w.file.pos+room > w.file.size || w.held+room > w.file.size) {
+		err = w.roll(room)
+	}
+	w.held += room
+	return n, err
+}
+
+// encode puts the requests into the batch.
+func (w *wal) encode(reqs []*Append) {
 	if cap(w.batch.buf) > 4*maxBatch { // after a very large request
 		w.batch.buf, w.crcs = nil, nil
 	}
 	w.batch.reset()
 	w.crcs = w.crcs[:0]
-	n, limit := 0, w.store.maxBatch()
-	for ; n < len(reqs); n++ {
-		a := reqs[n]
-		if n > 0 && (len(w.batch.buf)+a.size() > limit || a.Stage != nil) {
-			break // whether a stage may be installed is known when all before it is applied
-		}
+	for _, a := range reqs {
 		if a.Err = a.refused(); a.Err == nil {
 			w.encodeOne(a)
 		}
@@ -220,7 +242,6 @@ func (w *wal) encode(reqs []*Append) int {
 			w.batch.hardState(l.id, l.lazy)
 		}
 	}
-	return n
 }
 
 func (w *wal) encodeOne(a *Append) {
@@ -238,7 +259,10 @@ func (w *wal) encodeOne(a *Append) {
 		st.number = w.installs
 		w.batch.install(l.id, st.number, st.cut, st.state, st.chunks)
 	}
-	if len(a.Entries) > 0 {
+	switch {
+	case a.Shared != nil:
+		w.crcs = w.batch.shared(l, a.Entries, a.Shared, &w.known, w.file.pos, w.crcs)
+	case len(a.Entries) > 0:
 		w.crcs = w.batch.entries(l, a.Entries, w.crcs)
 	}
 	if a.HardState != nil {
@@ -252,6 +276,9 @@ func (a *Append) size() int {
 	n := 4 * (recordHeader + 32)
 	for _, e := range a.Entries {
 		n += entryLen(e)
+	}
+	for _, spans := range a.Shared {
+		n += (3*len(spans) + 1) * binary.MaxVarintLen64 // the heads of the parts
 	}
 	if a.Snapshot != nil {
 		n += len(a.Snapshot.GetData()) + 1024
@@ -267,6 +294,9 @@ func (a *Append) size() int {
 func (w *wal) write() error {
 	need := alignUp(int64(len(w.batch.buf)))
 	if w.file.pos+need > w.file.size {
+		if w.batch.placed {
+			panic(fmt.Sprintf("storage: a batch of %d bytes does not fit where it was encoded for", need))
+		}
 		if err := w.roll(need); err != nil {
 			return err
 		}
@@ -361,6 +391,8 @@ func (w *wal) roll(need int64) error {
 	if err != nil {
 		return err
 	}
+	w.known.forget()
+	w.held = 0
 	if next.size < need {
 		if err := w.makeRoom(next, need); err != nil {
 			closeClean(next.file)
