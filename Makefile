@@ -70,12 +70,13 @@ prove: go ## run the promise, cell by cell, against three nodes; CELLS='kill-*' 
 	$(WITH_ROOT) $(GO) test -count=1 -v -timeout 4h -run '^(TestProve|TestFindsAckBeforeSync)$$' ./test/prove -prove -cells '$(CELLS)' -runs $(RUNS) $(if $(NOPAGE),,-page $(CURDIR)/docs/promise.md)
 
 # One benchmark of each layer: codec, routing, queue, raft step, WAL batch, group commit, segment read,
-# confirm path, produce, fetch, and the measuring client itself.
+# confirm path, produce, fetch, and the measuring client itself; then a whole node, from socket to disk and back.
 BENCHES := Codec|Routing|Leader|Queue$$|Propose|Append|GroupCommit|RawSync|ReadSegments|PublishConfirm|ProduceDecode|FetchEncode|Client
 
 bench: go ## run the micro-benchmarks of each layer and compare with the last recorded run
 	@mkdir -p bin
 	$(GO) test -run '^$$' -bench '^Benchmark($(BENCHES))' -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) ./internal/... > bin/bench.txt || { cat bin/bench.txt; exit 1; }
+	$(GO) test -run '^$$' -bench '^BenchmarkHotPath' -benchmem -benchtime 100000x -count $(BENCHCOUNT) ./test/bench >> bin/bench.txt || { cat bin/bench.txt; exit 1; }
 	$(GO) run $(BENCHSTAT) $(wildcard $(BENCHLAST)) bin/bench.txt
 
 bench-record: ## make the run of `make bench` the one to compare with

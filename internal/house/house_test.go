@@ -71,6 +71,7 @@ var testsMayImport = map[string][]string{
 	"internal/replica": {"internal/vfs"},
 	"internal/server":  {"test/broker"},
 	"internal/cli":     {"test/broker"},
+	"test/bench":       {"internal/server"},
 }
 
 // pure are the machines: they take input and return effects. What they must
