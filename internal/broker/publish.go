@@ -54,7 +54,7 @@ func (s *Session) Publish(p *Publication, to Publisher, tag uint64) (queues int,
 			to = f
 		}
 		for _, q := range list {
-			q.accept(p.Stored, to, tag)
+			q.acceptShared(p.Stored, to, tag)
 		}
 	}
 	return len(list), nil
@@ -65,6 +65,16 @@ func (q *Queue) accept(stored []byte, to Publisher, tag uint64) {
 	q.vhost.b.budget.acquire(int64(len(stored)))
 	q.publish(stored, to, tag)
 }
+
+// acceptShared is accept for a message that other queues get, too.
+func (q *Queue) acceptShared(stored []byte, to Publisher, tag uint64) {
+	q.vhost.b.budget.acquire(int64(len(stored)))
+	q.post(command{kind: cmdPublish, stored: stored, to: to, tag: tag, shared: len(stored) >= worthSharing})
+}
+
+// worthSharing is the size from which a message in several queues is written once.
+// To refer to it takes some twenty bytes.
+const worthSharing = 256
 
 // fanout waits for all queues of one publication; the first error counts.
 type fanout struct {

@@ -11,6 +11,7 @@ import (
 	"waybill/internal/queue"
 	"waybill/internal/record"
 	"waybill/internal/replica"
+	"waybill/internal/storage"
 )
 
 // Queue hosts one queue. Its machine and its leader are pure (package queue);
@@ -52,6 +53,7 @@ type Queue struct {
 	built   int   // how many of pubs are in built entries
 	entries fifo[builtEntry]
 	waits   fifo[wait]
+	spans   []storage.Span  // what of the entry built last other queues have, too
 	dones   []func(error)   // called when what is settled now is applied
 	subs    []*Subscription // not closed
 	far     *away           // not led here, and something was asked of it

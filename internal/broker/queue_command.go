@@ -12,6 +12,7 @@ type command struct {
 	outcome Outcome         // cmdSettle
 	sub     *Subscription   // cmdSettle, cmdRecover, cmdResume, cmdCancel, cmdClose
 	stored  []byte          // cmdPublish
+	shared  bool            // cmdPublish: other queues have the same stored
 	to      Publisher       // cmdPublish, may be nil; the *guest of cmdGuestOpen and cmdGuestPublish
 	tag     uint64          // cmdPublish
 	offsets []record.Offset // cmdSettle

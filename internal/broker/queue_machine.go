@@ -9,6 +9,7 @@ import (
 	"waybill/internal/queue"
 	"waybill/internal/record"
 	"waybill/internal/replica"
+	"waybill/internal/storage"
 )
 
 // noOffset is beyond every message.
@@ -28,6 +29,7 @@ type publish struct {
 	tag      uint64
 	bytes    uint32 // of its body
 	expiring bool   // it has a TTL of its own
+	shared   bool   // other queues have the same stored
 }
 
 // builtEntry is an entry that was built and is not applied.
@@ -230,7 +232,7 @@ func (q *Queue) take(c *command) {
 		q.refuse(c)
 		return
 	}
-	q.pubs.push(publish{stored: c.stored, to: c.to, tag: c.tag, bytes: uint32(len(m.Body)), expiring: m.TTL >= 0})
+	q.pubs.push(publish{stored: c.stored, to: c.to, tag: c.tag, bytes: uint32(len(m.Body)), expiring: m.TTL >= 0, shared: c.shared})
 	q.pending += int64(len(m.Body))
 }
 
@@ -251,14 +253,27 @@ func (q *Queue) Build(limit int) []byte {
 	if batch.Count > 0 {
 		data = batch.AppendHead(data)
 	}
+	q.spans = nil
 	for i := range batch.Count {
-		data = append(data, q.pubs.at(q.built+i).stored...)
+		p := q.pubs.at(q.built + i)
+		from := len(data)
+		data = append(data, p.stored...)
+		if p.shared {
+			q.spans = append(q.spans, storage.Span{From: from, To: len(data), Body: &p.stored[0]})
+		}
 	}
 	q.built += batch.Count
 	q.entries.push(builtEntry{base: h.Base, count: batch.Count, dones: q.dones})
 	q.dones = nil
 	q.gathered, q.due = time.Time{}, false
 	return data
+}
+
+// Shared implements replica.Sharer.
+func (q *Queue) Shared() []storage.Span {
+	spans := q.spans
+	q.spans = nil
+	return spans
 }
 
 // nextBatch is what of the waiting messages goes into the next entry.

@@ -32,6 +32,7 @@ type Group struct {
 	shard   *shard
 	log     *storage.Log
 	machine Machine
+	sharer  Sharer               // machine; nil when it is none
 	leads   atomic.Bool          // has called Lead, and not Follow since
 	view    atomic.Pointer[view] // what other goroutines may know
 
@@ -94,12 +95,14 @@ type view struct {
 func newGroup(h *Host, id record.LogID, voters []uint64, m Machine) (*Group, error) {
 	log := h.cfg.Store.Log(id)
 	hard, checkpoint := log.State()
+	sharer, _ := m.(Sharer)
 	g := &Group{
 		id:      id,
 		host:    h,
 		shard:   h.shards[uint64(id)%uint64(len(h.shards))],
 		log:     log,
 		machine: m,
+		sharer:  sharer,
 		settled: make(chan struct{}),
 		applied: log.FirstIndex() - 1,
 		term:    1,
@@ -322,7 +325,11 @@ func (g *Group) propose() {
 		if data == nil {
 			return
 		}
-		if err := g.tickets.propose(g.node, data); err != nil {
+		var spans []storage.Span
+		if g.sharer != nil {
+			spans = g.sharer.Shared()
+		}
+		if err := g.give(data, spans); err != nil {
 			// Stepping down is seen in the Ready that follows; Follow then
 			// answers for this entry too.
 			g.host.cfg.Logger.Warn("proposal dropped", "group", g.id, "error", err)
@@ -334,6 +341,15 @@ func (g *Group) propose() {
 		g.shard.pace.proposed += len(data)
 		g.host.metrics.proposed(len(data))
 	}
+}
+
+// give has raft append an entry. Where there are followers, raft has to know how
+// much it sends to them, and gets the data itself.
+func (g *Group) give(data []byte, spans []storage.Span) error {
+	if !g.alone() {
+		return g.node.Propose(data)
+	}
+	return g.tickets.propose(g.node, data, spans)
 }
 
 // process does what one Ready asks for.

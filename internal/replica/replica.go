@@ -61,6 +61,7 @@ import (
 	"time"
 
 	"waybill/internal/record"
+	"waybill/internal/storage"
 )
 
 var (
@@ -80,6 +81,13 @@ type Entry struct {
 	Index record.Index
 	Term  uint64
 	Data  []byte // shared with the log: read only; may be kept
+}
+
+// Sharer is a Machine whose entries may hold what entries of other groups hold, too.
+type Sharer interface {
+	// Shared is called after Build and returns which parts of its data that are,
+	// in order; the store writes them once.
+	Shared() []storage.Span
 }
 
 // Machine is what a raft group replicates, together with what its leader does

@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"waybill/internal/record"
+	"waybill/internal/storage"
 )
 
 // tickets stand for the data of proposals. Raft copies what it is given, lest the
@@ -17,7 +18,9 @@ import (
 // and shares it with all the messages that carry it.
 type tickets struct {
 	last    uint64
-	data    [][]byte // of the tickets up to last that are not redeemed
+	data    [][]byte                         // of the tickets up to last that are not redeemed
+	spans   [][]storage.Span                 // of data; see Sharer
+	shared  map[*raftpb.Entry][]storage.Span // of the new entries of the present Ready
 	scratch [ticketLen]byte
 }
 
@@ -26,14 +29,14 @@ const ticketLen = 8
 
 var _ [record.HeaderLen - ticketLen - 1]struct{}
 
-// propose has raft append an entry with the data.
-func (t *tickets) propose(node *raft.RawNode, data []byte) error {
+// propose has raft append an entry with the data, of which spans are shared.
+func (t *tickets) propose(node *raft.RawNode, data []byte, spans []storage.Span) error {
 	binary.LittleEndian.PutUint64(t.scratch[:], t.last+1)
 	if err := node.Propose(t.scratch[:]); err != nil {
 		return err
 	}
 	t.last++
-	t.data = append(t.data, data)
+	t.data, t.spans = append(t.data, data), append(t.spans, spans)
 	return nil
 }
 
@@ -51,10 +54,29 @@ func (t *tickets) redeem(rd *raft.Ready) {
 			panic(fmt.Sprintf("replica: entry %d has ticket %d; %d to %d were proposed", e.GetIndex(), number, first, t.last))
 		}
 		e.Data, t.data[n] = t.data[n], nil
+		if len(t.spans[n]) > 0 {
+			if t.shared == nil {
+				t.shared = make(map[*raftpb.Entry][]storage.Span)
+			}
+			t.shared[e], t.spans[n] = t.spans[n], nil
+		}
 		n++
 	}
 	if n < len(t.data) {
 		panic(fmt.Sprintf("replica: raft shows %d of %d entries that were proposed", n, len(t.data)))
 	}
-	t.data = t.data[:0]
+	t.data, t.spans = t.data[:0], t.spans[:0]
+}
+
+// take returns the spans of new entries, nil when none has any.
+func (t *tickets) take(entries []*raftpb.Entry) [][]storage.Span {
+	if len(t.shared) == 0 {
+		return nil
+	}
+	spans := make([][]storage.Span, len(entries))
+	for i, e := range entries {
+		spans[i] = t.shared[e]
+	}
+	clear(t.shared)
+	return spans
 }

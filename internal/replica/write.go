@@ -45,6 +45,7 @@ func (g *Group) write(m *raftpb.Message) {
 	}
 	w := g.newWrite()
 	w.Entries, w.Sync, w.responses = m.GetEntries(), promises, m.GetResponses()
+	w.Shared = g.tickets.take(w.Entries)
 	if m.Term != nil {
 		w.HardState = &raftpb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
 		g.writtenTerm, g.writtenVote = m.GetTerm(), m.GetVote()
@@ -92,7 +93,7 @@ func (g *Group) wrote(w *write) {
 			g.membersDurable(w.membership)
 		}
 	}
-	w.Entries, w.HardState, w.Stage, w.Err, w.responses, w.membership = nil, nil, nil, nil, nil, nil
+	w.Entries, w.Shared, w.HardState, w.Stage, w.Err, w.responses, w.membership = nil, nil, nil, nil, nil, nil, nil
 	g.free = w
 }
 
