@@ -294,7 +294,7 @@ func (b *Broker) openGroup(what string, id record.LogID, m replica.Machine) (*re
 	if !p.Holds(b.cfg.Replica) {
 		return nil, errElsewhere
 	}
-	g, err := b.host.Open(id, p.Initial, m)
+	g, err := b.host.Open(id, p.Voters(b.cfg.Replica), m)
 	if err != nil && !errors.Is(err, replica.ErrClosed) {
 		b.metrics.offline.Inc()
 		b.log.Error("held offline: its log cannot be read; nothing of it was deleted", "what", what, "log", id, "error", err)

@@ -93,7 +93,7 @@ func (q *Queue) open() (g raftGroup, ok bool) {
 		return raftGroup{}, false // it was decided otherwise meanwhile
 	}
 	q.machine = queue.Machine{}
-	group, err := b.host.Open(q.spec.Log, p.Initial, q)
+	group, err := b.host.Open(q.spec.Log, p.Voters(b.cfg.Replica), q)
 	if err != nil {
 		b.metrics.offline.Inc()
 		b.log.Error("a replica cannot begin on this node; the others go on", "what", q.String(), "log", q.spec.Log, "error", err)

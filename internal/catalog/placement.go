@@ -15,12 +15,31 @@ type Placement struct {
 	Initial  []uint64     `json:"initial"`           // the voters when the log came into being
 	Replicas []uint64     `json:"replicas"`          // the voters that are wanted; the first one is preferred as the leader
 	Leaving  []uint64     `json:"leaving,omitempty"` // not wanted any more, but may be a voter or hold a copy still
+	Gone     []uint64     `json:"gone,omitempty"`    // were voters once, and have deleted their copy
 	Factor   int          `json:"factor,omitempty"`  // the number that was asked for; 0: the cluster's default
 }
 
 // Holds reports whether a replica has a copy, or shall get one.
 func (p *Placement) Holds(replica uint64) bool {
 	return slices.Contains(p.Replicas, replica) || slices.Contains(p.Leaving, replica)
+}
+
+// Voters returns the voters that an empty copy on that replica begins with, before it
+// has learned of any change. One that had the log once and comes back does not
+// count itself: it has forgotten what it acknowledged, and must not vote until
+// the log tells it that it is a member again.
+func (p *Placement) Voters(replica uint64) []uint64 {
+	if !slices.Contains(p.Gone, replica) {
+		return p.Initial
+	}
+	others := func(ids []uint64) []uint64 {
+		return slices.DeleteFunc(slices.Clone(ids), func(id uint64) bool { return id == replica })
+	}
+	if voters := others(p.Initial); len(voters) > 0 {
+		return voters
+	}
+	// The log was its own. Whoever has it now comes to the same members by the same changes.
+	return others(slices.Concat(p.Replicas, p.Leaving))
 }
 
 // load is what a replica id has to carry; the catalog's own log does not count.
@@ -253,6 +272,9 @@ func (c *Catalog) replicaGone(cmd *ReplicaGone) Result {
 	}
 	n := *p
 	n.Leaving = slices.DeleteFunc(slices.Clone(p.Leaving), func(id uint64) bool { return id == cmd.Replica })
+	if !slices.Contains(p.Gone, cmd.Replica) {
+		n.Gone = append(slices.Clone(p.Gone), cmd.Replica)
+	}
 	c.setPlacement(&n)
 	changes := []Change{{Placement: &n}}
 	return Result{Changes: append(changes, c.retire()...)}

@@ -136,6 +136,44 @@ func settle(t testing.TB, c *Catalog) {
 	}
 }
 
+// TestReturningReplica: one that had a log, gave it up and gets it again does not
+// count itself among the voters it begins with; all others begin as ever.
+func TestReturningReplica(t *testing.T) {
+	c := cluster(t, 4)
+	p := topic(t, c, "t", 1, 3)[0]
+	first := p.Replicas
+	var spare uint64
+	for id := uint64(1); id <= 4; id++ {
+		if !slices.Contains(first, id) {
+			spare = id
+		}
+	}
+	back := first[0]
+	move := func(replicas ...uint64) {
+		t.Helper()
+		do(t, c, Command{Place: &Place{Log: p.Log, Replicas: replicas}})
+		settle(t, c)
+		do(t, c, Command{Place: &Place{Log: p.Log, Replicas: replicas}}) // changes nothing
+		p = c.Placement(p.Log)
+	}
+	move(spare, first[1], first[2])
+	if got := p.Voters(spare); !slices.Equal(got, first) {
+		t.Errorf("a new replica begins with the voters %v, want %v", got, first)
+	}
+	move(back, first[1], first[2])
+	if got := p.Voters(back); !slices.Equal(got, first[1:]) {
+		t.Errorf("a returning replica begins with the voters %v, want %v", got, first[1:])
+	}
+	if got := p.Voters(first[1]); !slices.Equal(got, first) {
+		t.Errorf("a replica that never left begins with the voters %v, want %v", got, first)
+	}
+	move(spare)
+	move(back)
+	if got := p.Voters(back); len(got) == 0 || slices.Contains(got, back) {
+		t.Errorf("a returning replica begins with the voters %v", got)
+	}
+}
+
 // imbalance is how much more the busiest of the nodes carries than the idlest.
 func imbalance(c *Catalog) (replicas, leaders int) {
 	var r, l []int
