@@ -2,6 +2,7 @@ package storage
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"syscall"
@@ -86,6 +87,28 @@ func TestFailedSyncOfACheckpointsName(t *testing.T) {
 	}
 	if err := readAll(openStore(t, fs.Clone(), Options{}).Log(1), want); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestReadsOverlap: what several readers have read of a segment, each from a place of
+// its own, lies in the cache in pieces that overlap; who reads across them gets
+// each entry once.
+func TestReadsOverlap(t *testing.T) {
+	s := openStore(t, vfs.NewMem(), Options{WALFileSize: 2 << 20})
+	s.Start()
+	l := s.Log(1)
+	want := fill(t, s, l, 3000, 1000)
+	eventually(t, "a flush", func() bool { l.mu.RLock(); defer l.mu.RUnlock(); return len(l.chunks) > 0 })
+	rng := rand.New(rand.NewPCG(1, 1))
+	for range 300 {
+		off := rng.IntN(len(want))
+		got, err := l.ReadFrom(record.Offset(off), 3000, 1<<rng.IntN(22), true)
+		if err != nil || len(got) == 0 {
+			t.Fatalf("%d entries from offset %d: %v", len(got), off, err)
+		}
+		if err := equalEntries(got, want[off:min(off+len(got), len(want))]); err != nil {
+			t.Fatalf("from offset %d: %v", off, err)
+		}
 	}
 }
 

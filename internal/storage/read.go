@@ -120,6 +120,9 @@ func (l *Log) readChunk(r *result, q *query, c *chunk, after, limit record.Index
 			l.store.cold.addPiece(p)
 		}
 		items := between(p.items, after, limit)
+		if n := len(items); n > 0 {
+			after = items[n-1].index() // the next piece may begin before this one ends
+		}
 		if bad := r.take(q, q.seek(items)); bad != nil {
 			return l.rots(fmt.Errorf("%w: log %d, index %d: its memory does not match its checksum", ErrDamaged, l.id, bad.index()))
 		}
