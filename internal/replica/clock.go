@@ -234,7 +234,8 @@ func (g *Group) quiet() bool {
 		if id == g.host.cfg.ReplicaID || g.host.isDown(id) {
 			return
 		}
-		all = all && pr.Match == uint64(g.last)
+		// One that has everything and has not answered since its node came back is not in sync.
+		all = all && pr.Match == uint64(g.last) && pr.State == stateReplicate
 		if typ == raft.ProgressTypePeer {
 			voters++
 		}

@@ -271,6 +271,30 @@ func TestSleep(t *testing.T) {
 	w.check()
 }
 
+// TestSleepWaitsForWhoIsBack: a node that was down counts as in sync again though nothing is
+// proposed, also when it answers long after it was found to be up.
+func TestSleepWaitsForWhoIsBack(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 1)
+	w.puts(1, 3)
+	lead := w.leader(1)
+	back := lead.id%3 + 1
+	inSync := func(n int) func() bool {
+		return func() bool { return lead.ledgers[1].group.Live() == n }
+	}
+	w.until("three in sync", 10*time.Second, inSync(3))
+	w.peer(lead.id, back, false)
+	w.until("two in sync", time.Second, inSync(2))
+	w.net.cut[[2]uint64{back, lead.id}] = true // it hears its leader, and is not heard
+	w.peer(lead.id, back, true)
+	w.run(5 * time.Second)
+	clear(w.net.cut)
+	w.until("three in sync again", 10*time.Second, func() bool {
+		lead = w.leader(1)
+		return lead != nil && inSync(3)()
+	})
+	w.check()
+}
+
 // TestCloseHandsOver: a leader that is stopped in order says so, and another one
 // leads at once.
 func TestCloseHandsOver(t *testing.T) {
