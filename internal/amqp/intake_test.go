@@ -40,8 +40,7 @@ func bodyFrames(channel uint16, size int) (b []byte) {
 // that begins more loses a channel, and nothing else.
 func TestBegunMessages(t *testing.T) {
 	const size = 1 << 20
-	var node *node
-	node = startNode(t, func(c *Config) { c.MaxMessage = size })
+	node := startNode(t, func(c *Config) { c.MaxMessage = size })
 	queue := durable(t, node.channel(t))
 	c := node.raw(t).open()
 	for ch := uint16(2); ch <= openMessages+1; ch++ {

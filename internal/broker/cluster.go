@@ -110,20 +110,20 @@ func (v *membershipView) set(nodes []*Node) {
 // shard; also before the registries follow, as nodes have to be reached for that.
 func (b *Broker) followNodes(changes []catalog.Change) {
 	before := b.members.load()
-	any := false
+	some := false
 	for _, c := range changes {
 		if c.Node == nil {
 			continue
 		}
-		if !any {
-			any = true
+		if !some {
+			some = true
 			b.members.set(b.directory.catalog.Nodes())
 		}
 		if old := before.byID[c.Node.ID]; old == nil || old.Run != c.Node.Run {
 			b.herald.greet(c.Node.ID)
 		}
 	}
-	if any && b.cfg.OnNodes != nil {
+	if some && b.cfg.OnNodes != nil {
 		b.cfg.OnNodes(b.Nodes())
 	}
 }

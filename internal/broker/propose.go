@@ -93,7 +93,7 @@ func (d *directory) try(ctx context.Context, cmd *catalog.Command) answer {
 	if d.b.cfg.Cluster == nil || d.group.Leads() {
 		return d.local(ctx, cmd)
 	}
-	lost := error(replica.ErrNotLeader)
+	lost := replica.ErrNotLeader
 	for _, node := range d.candidates() {
 		a := d.remote(ctx, node, cmd)
 		if a.err == nil {

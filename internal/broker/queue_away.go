@@ -399,9 +399,7 @@ func (a *away) loseAsked(err error) {
 		}
 	}
 	if len(again) > 0 {
-		for _, v := range a.verbs.drain() {
-			again = append(again, v)
-		}
+		again = append(again, a.verbs.drain()...)
 		a.verbs = fifo[awayVerb]{items: again}
 	}
 }

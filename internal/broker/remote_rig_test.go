@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
@@ -387,5 +386,3 @@ func (n *rigNode) put(t testing.TB, queue string, to Publisher, tag uint64, body
 		t.Fatalf("published to %d queues, %v", routed, err)
 	}
 }
-
-func number(v uint64) []byte { return binary.LittleEndian.AppendUint64(nil, v) }

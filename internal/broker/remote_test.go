@@ -245,7 +245,6 @@ func TestSubscriptionsFollowTheLeader(t *testing.T) {
 func TestForwardedPublishesWaitForALeader(t *testing.T) {
 	inRig(t, nil, func(t *testing.T, r *rig) {
 		r.lead(0)
-		start := time.Now()
 		confirmed := make(confirms, 100)
 		for i := range 5 {
 			for _, n := range r.nodes {
@@ -273,7 +272,7 @@ func TestForwardedPublishesWaitForALeader(t *testing.T) {
 			last[from] = body[0]
 		}
 		r.lead(0)
-		start = time.Now()
+		start := time.Now()
 		for _, n := range r.nodes {
 			n.put(t, "q", confirmed, 0, []byte("late"))
 		}

@@ -188,18 +188,22 @@ func newClusterGroups(api *apiClient) *cobra.Command {
 }
 
 // show prints v as JSON, or as a table.
-func show[T any](out io.Writer, asJSON bool, v T, table func(io.Writer, T)) error {
+func show[T any](out io.Writer, asJSON bool, v T, table func(*strings.Builder, T)) error {
 	if asJSON {
 		e := json.NewEncoder(out)
 		e.SetIndent("", "  ")
 		return e.Encode(v)
 	}
+	var text strings.Builder
+	table(&text, v)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	table(w, v)
+	if _, err := io.WriteString(w, text.String()); err != nil {
+		return err
+	}
 	return w.Flush()
 }
 
-func showStatus(w io.Writer, s admin.ClusterStatus) {
+func showStatus(w *strings.Builder, s admin.ClusterStatus) {
 	fmt.Fprintf(w, "cluster %s, seen by node %d, catalog led by %s, %d raft groups\n\n", s.Cluster, s.Asked, nodeName(s.CatalogLeader), s.Groups)
 	fmt.Fprintln(w, "NODE\tREPLICA\tSTATE\tUP\tLEADERS\tREPLICAS\tADDRESS\tAMQP\tKAFKA\tHTTP")
 	for _, n := range s.Nodes {
@@ -214,7 +218,7 @@ func showStatus(w io.Writer, s admin.ClusterStatus) {
 }
 
 // showNames lists raft groups in trouble.
-func showNames(w io.Writer, trouble string, names []string, total int) {
+func showNames(w *strings.Builder, trouble string, names []string, total int) {
 	if total == 0 {
 		return
 	}
@@ -227,7 +231,7 @@ func showNames(w io.Writer, trouble string, names []string, total int) {
 	}
 }
 
-func showGroups(w io.Writer, groups []admin.ClusterGroup) {
+func showGroups(w *strings.Builder, groups []admin.ClusterGroup) {
 	fmt.Fprintln(w, "LOG\tWHAT\tLEADER\tTERM\tREPLICAS\tLIVE")
 	for _, g := range groups {
 		nodes := make([]string, len(g.Replicas))

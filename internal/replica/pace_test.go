@@ -57,7 +57,7 @@ func TestRestHoldsProposals(t *testing.T) {
 	p.proposed = 1
 	now := time.Unix(1000, 0)
 	p.turned(now)
-	if !p.hold(g) || !p.hold(g) || len(p.held) != 1 {
+	if first, again := p.hold(g), p.hold(g); !first || !again || len(p.held) != 1 {
 		t.Errorf("%d groups held", len(p.held))
 	}
 	if at, ok := p.next(time.Time{}, false); !ok || !at.Equal(now.Add(restTime)) {

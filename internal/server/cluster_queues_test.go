@@ -79,7 +79,7 @@ func TestClientsOutliveTheLeader(t *testing.T) {
 		}
 	}
 	c.eventually("publishing goes on", func() error {
-		_, err := ch.QueueInspect(queue)
+		_, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
 		return err
 	})
 	publishAll(t, far.Node, queue, 100, 200)

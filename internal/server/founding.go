@@ -120,7 +120,7 @@ func (f *founding) round(ctx context.Context) (file *clusterFile, wait string, e
 	view, err := f.found(answers)
 	f.see(view)
 	if err != nil {
-		return nil, err.Error(), nil
+		return nil, err.Error(), nil //nolint:nilerr // it is the reason to wait
 	}
 	for _, a := range answers {
 		if a.Store != f.self.Store && !sameNodes(a.View, view) {

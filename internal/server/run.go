@@ -30,7 +30,7 @@ func Run(ctx context.Context, cfg Config, out, logTo io.Writer, warnings ...stri
 	n, err := Start(ctx, cfg, log)
 	if err != nil && ctx.Err() != nil {
 		log.Info("stopped before it was ready", "reason", context.Cause(ctx))
-		return nil
+		return nil //nolint:nilerr // whoever stops a node does not care that it had not started
 	}
 	if err != nil {
 		return err

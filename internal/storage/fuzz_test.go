@@ -38,7 +38,7 @@ func FuzzBatch(f *testing.F) {
 		if err := fs.MkdirAll("data/wal"); err != nil {
 			t.Fatal(err)
 		}
-		writeFile(t, fs, "data/STORE", appendMarker(nil, "store"))
+		writeFile(t, fs, "data/STORE", encodeMarker("store"))
 		writeFile(t, fs, name, b)
 		if err := DumpWAL(&bytes.Buffer{}, fs, name); err != nil {
 			t.Fatal(err)
@@ -172,12 +172,12 @@ func FuzzCheckpoint(f *testing.F) {
 // FuzzMarker: whatever the file says that tells who a store is, only what a
 // store has written is taken for one.
 func FuzzMarker(f *testing.F) {
-	f.Add(appendMarker(nil, "store"))
+	f.Add(encodeMarker("store"))
 	f.Add([]byte("waybill store, format 1\nid x\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		fs := vfs.NewMem()
 		writeFile(t, fs, "STORE", b)
-		if id, err := readMarker(fs, "STORE"); err == nil && !bytes.Equal(appendMarker(nil, id), b) {
+		if id, err := readMarker(fs, "STORE"); err == nil && !bytes.Equal(encodeMarker(id), b) {
 			t.Fatalf("%q is taken for the marker of %q", b, id)
 		}
 	})

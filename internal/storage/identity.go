@@ -89,7 +89,7 @@ func (s *Store) settle() error {
 	}
 	err = f.Truncate(0)
 	if err == nil {
-		_, err = f.WriteAt(appendMarker(nil, s.id), 0)
+		_, err = f.WriteAt(encodeMarker(s.id), 0)
 	}
 	if err == nil {
 		err = f.Sync()
@@ -103,8 +103,8 @@ func (s *Store) settle() error {
 	return s.fs.SyncDir(s.dir)
 }
 
-func appendMarker(b []byte, id string) []byte {
-	b = fmt.Appendf(b, markerFormat, id)
+func encodeMarker(id string) []byte {
+	b := fmt.Appendf(nil, markerFormat, id)
 	return fmt.Appendf(b, markerSum, crc32.Checksum(b, castagnoli))
 }
 
@@ -120,7 +120,7 @@ func readMarker(fs vfs.FS, name string) (id string, err error) {
 		return "", fmt.Errorf("%w: %s says %.60q, this program knows %q", ErrForeign, name, b, strings.TrimSpace(format))
 	}
 	id, _, _ = strings.Cut(rest, "\n")
-	if id == "" || string(appendMarker(nil, id)) != string(b) {
+	if id == "" || string(encodeMarker(id)) != string(b) {
 		return "", fmt.Errorf("%w: %s: %w", ErrDamaged, name, errCRC)
 	}
 	return id, nil

@@ -111,7 +111,7 @@ func (t *Transport) welcome(raw net.Conn) (*conn, *hello, error) {
 			answer.kind, answer.service = refused, why.Error()
 		}
 	}
-	_, err = secure.Write(answer.append(nil))
+	_, err = secure.Write(answer.encode())
 	if why == nil && err == nil {
 		return c, h, nil
 	}

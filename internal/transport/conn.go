@@ -112,7 +112,7 @@ func (t *Transport) greet(ctx context.Context, raw net.Conn, node uint64, k kind
 	}
 	own := t.cfg.Identity()
 	h := hello{version: version, oldest: oldestVersion, kind: k, who: own, to: node, service: service}
-	if _, err := secure.Write(h.append(nil)); err != nil {
+	if _, err := secure.Write(h.encode()); err != nil {
 		return nil, err
 	}
 	answer, err := readHello(secure)

@@ -52,8 +52,8 @@ const (
 
 var errNotWaybill = errors.New("the other end does not speak Waybill's node-to-node protocol (is it a node's cluster-listen address, and have both nodes certificates, or neither?)")
 
-func (h *hello) append(b []byte) []byte {
-	b = append(b, magic...)
+func (h *hello) encode() []byte {
+	b := []byte(magic)
 	b = binary.BigEndian.AppendUint16(b, h.version)
 	b = binary.BigEndian.AppendUint16(b, h.oldest)
 	at := len(b)

@@ -339,32 +339,32 @@ func TestMovedPeer(t *testing.T) {
 
 // TestStrangers: a node of no cluster may ask to join, and nothing else.
 func TestStrangers(t *testing.T) {
-	one, new := start(t, 1), start(t, 4)
-	new.become(Identity{Node: 4, Store: "store4"})
+	one, fresh := start(t, 1), start(t, 4)
+	fresh.become(Identity{Node: 4, Store: "store4"})
 	one.HandleCall(JoinService, func(_ context.Context, from Identity, request []byte) ([]byte, error) {
 		return fmt.Appendf(nil, "%s node %d, %s", request, from.Node, from.Store), nil
 	})
 	one.HandleCall("secret", func(context.Context, Identity, []byte) ([]byte, error) { return []byte("secret"), nil })
 	ctx, addr := testContext(t), one.Addr().String()
-	who, answer, err := new.CallAddr(ctx, addr, JoinService, []byte("welcome"))
+	who, answer, err := fresh.CallAddr(ctx, addr, JoinService, []byte("welcome"))
 	if err != nil || string(answer) != "welcome node 4, store4" || who != one.who {
 		t.Errorf("join: %q of %+v, %v", answer, who, err)
 	}
-	if _, answer, err = new.CallAddr(ctx, addr, "secret", nil); err == nil || !strings.Contains(err.Error(), "no cluster") {
+	if _, answer, err = fresh.CallAddr(ctx, addr, "secret", nil); err == nil || !strings.Contains(err.Error(), "no cluster") {
 		t.Errorf("another service: %q, %v", answer, err)
 	}
-	new.SetPeers(map[uint64]string{1: addr})
-	if _, err := new.Call(ctx, 1, JoinService, nil); !errors.Is(err, ErrUnreachable) {
+	fresh.SetPeers(map[uint64]string{1: addr})
+	if _, err := fresh.Call(ctx, 1, JoinService, nil); !errors.Is(err, ErrUnreachable) {
 		t.Errorf("as a member: %v", err)
 	}
-	if _, err := new.Dial(ctx, 1, "x"); err == nil || !strings.Contains(err.Error(), "no cluster") {
+	if _, err := fresh.Dial(ctx, 1, "x"); err == nil || !strings.Contains(err.Error(), "no cluster") {
 		t.Errorf("a stream: %v", err)
 	}
 
 	// It may be told to become a member, and then it is one, at once.
-	new.become(Identity{Cluster: "c", Node: 4, Replica: 7, Store: "store4"})
-	new.SetPeers(map[uint64]string{1: addr})
-	eventually(t, "node 1 is up", func() bool { return new.up(1) })
+	fresh.become(Identity{Cluster: "c", Node: 4, Replica: 7, Store: "store4"})
+	fresh.SetPeers(map[uint64]string{1: addr})
+	eventually(t, "node 1 is up", func() bool { return fresh.up(1) })
 }
 
 // TestRefusals: nobody connects as whom it is not.

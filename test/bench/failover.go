@@ -257,14 +257,14 @@ func (l *failoverLoad) publish(ctx context.Context, ch *amqp.Channel) error {
 	for {
 		select {
 		case <-pace.C:
-		case <-closed:
+		case <-closed: //nolint:errcheck // why it was closed does not matter
 			return errors.New("closed")
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 		select {
 		case window <- struct{}{}:
-		case <-closed:
+		case <-closed: //nolint:errcheck // why it was closed does not matter
 			return errors.New("closed")
 		case <-time.After(failoverConfirm):
 			return fmt.Errorf("no confirm within %v", failoverConfirm)

@@ -204,7 +204,7 @@ func (m *amqpMode) awaitConfirms(window chan struct{}, closed chan *amqp.Error) 
 		case <-late:
 			m.r.note("%s: %d messages were neither confirmed nor nacked within %v", m.name, len(window), lastConfirms)
 			return
-		case <-closed:
+		case <-closed: //nolint:errcheck // why it was closed does not matter
 			return
 		case <-time.After(5 * time.Millisecond):
 		}

@@ -168,7 +168,7 @@ func (g *groupMode) outcome() outcome {
 			o.Wrong = append(o.Wrong, fmt.Sprintf("partition %d: the commit of %d was answered, and %d is committed", p, g.answered[p], final))
 		}
 		missed := 0
-		for off := int64(0); off < final; off++ {
+		for off := range final {
 			if _, ok := g.processed[p][off]; !ok {
 				missed++
 			}
