@@ -265,10 +265,11 @@ func (a *away) sendVerbs() {
 
 // frames takes what the leader has told.
 func (a *away) frames(frames []farFrame) {
+	link := a.stream.link // a frame may be the stream's end
 	for i := range frames {
 		f := &frames[i]
 		if err := a.frame(f.kind, &f.body); err != nil {
-			a.stream.link.broken()
+			link.broken()
 			break
 		}
 		if a.stream == nil {
