@@ -70,12 +70,13 @@ func (n *node) rotFile(dir string) bool {
 
 const batchMagic = 0x4c415757 // see storage's batch.go
 
-// beforeLastBatches is where the last but one batch of a WAL file begins.
+// beforeLastBatches is where the last but one batch of a WAL file begins. What is left of the
+// file's former life, behind them, has another key and does not count.
 func (n *node) beforeLastBatches(name string) int64 {
 	b := n.read(name)
 	last, before := int64(0), int64(0)
 	for at := int64(0); at+512 <= int64(len(b)); at += 512 {
-		if binary.LittleEndian.Uint32(b[at:]) == batchMagic {
+		if binary.LittleEndian.Uint32(b[at:]) == batchMagic && bytes.Equal(b[at+8:at+16], b[8:16]) {
 			last, before = at, last
 		}
 	}
