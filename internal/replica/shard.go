@@ -60,22 +60,24 @@ func newShard(cfg *Config, m *metrics) *shard {
 }
 
 // post appends to the inbox and wakes the shard; false when it is closing.
-func (s *shard) post(items ...item) bool { return s.add(true, items...) }
+func (s *shard) post(items ...item) bool { return s.add(false, items...) }
 
 // postLazily is post for what may wait until a rest is over.
 func (s *shard) postLazily(it item) bool {
 	s.pace.stir(s.now)
-	return s.add(!s.pace.resting.Load(), it)
+	return s.add(true, it)
 }
 
-func (s *shard) add(wake bool, items ...item) bool {
+func (s *shard) add(lazy bool, items ...item) bool {
 	s.mu.Lock()
 	if s.closing {
 		s.mu.Unlock()
 		return false
 	}
 	s.inbox = append(s.inbox, items...)
-	wake = wake && s.asleep
+	// Looked at under the lock: a rest ends before the shard marks itself asleep, so
+	// who sees the mark without a rest is the one to wake it.
+	wake := s.asleep && !(lazy && s.pace.resting.Load())
 	s.asleep = s.asleep && !wake
 	s.mu.Unlock()
 	if wake {
