@@ -248,15 +248,18 @@ func (c *Catalog) placeLog(cmd *Place) Result {
 	case len(cmd.Replicas) == 0:
 		return Result{Err: errorf(Invalid, "a log needs at least one replica")}
 	}
-	hosts := map[uint64]bool{}
+	may := map[uint64]bool{} // a node that leaves holds what it has until it is told otherwise
+	for _, id := range p.Replicas {
+		may[id] = true
+	}
 	for _, n := range c.candidates() {
-		hosts[n.Replica] = true
+		may[n.Replica] = true
 	}
 	for _, id := range cmd.Replicas {
-		if !hosts[id] && !slices.Contains(p.Replicas, id) {
+		if !may[id] {
 			return Result{Err: errorf(Invalid, "replica %d is named twice, or is not one of a node that can hold data", id)}
 		}
-		delete(hosts, id)
+		delete(may, id)
 	}
 	if slices.Equal(p.Replicas, cmd.Replicas) {
 		return Result{}

@@ -174,6 +174,17 @@ func TestReturningReplica(t *testing.T) {
 	}
 }
 
+// TestPlaceTwice: a replica is named once, also one that the log has already.
+func TestPlaceTwice(t *testing.T) {
+	c := cluster(t, 3)
+	p := topic(t, c, "t", 1, 2)[0]
+	for _, id := range []uint64{1, 2, 3} {
+		if r := c.Apply(&Command{Place: &Place{Log: p.Log, Replicas: []uint64{id, id}}}); r.Err == nil || r.Err.Kind != Invalid {
+			t.Errorf("replica %d twice: %+v", id, r)
+		}
+	}
+}
+
 // imbalance is how much more the busiest of the nodes carries than the idlest.
 func imbalance(c *Catalog) (replicas, leaders int) {
 	var r, l []int
