@@ -8,14 +8,20 @@ import (
 	"testing"
 )
 
-// FreeAddr returns a loopback address that nobody listens on. Its port is
-// below those that the system gives to outgoing connections, so that it is
-// still free when a broker is restarted.
+// given are the addresses that FreeAddr has returned.
+var given sync.Map
+
+// FreeAddr returns a loopback address that nobody listens on, and never the same one
+// twice. Its port is below those that the system gives to outgoing connections, so
+// that it is still free when a broker is restarted.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
 	var last error
 	for range 100 {
 		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000))
+		if _, taken := given.LoadOrStore(addr, true); taken {
+			continue
+		}
 		l, err := net.Listen("tcp", addr)
 		if err == nil {
 			err = l.Close()
