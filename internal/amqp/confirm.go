@@ -3,7 +3,10 @@ package amqp
 // confirms keeps, for a channel in confirm mode, what is known of each
 // publication, and decides which basic.ack and basic.nack tell it with the
 // fewest frames. Queues answer out of order; a tag is told exactly once, and
-// "multiple" is used only where every tag up to it is known.
+// "multiple" is used only where every tag up to it is known, and never across
+// a nack, also one that was told before: amqp091-go brings confirms into order
+// before it gives them out, and lets an ack of many make an ack of a nack that
+// still waits for those before it.
 //
 //	base            base+known
 //	 │ known, to be    │ first that is
@@ -27,7 +30,8 @@ const (
 	confirmOpen confirmState = iota
 	confirmAck
 	confirmNack
-	confirmTold // beyond the prefix only
+	confirmToldAck // beyond the prefix only, as is the next one
+	confirmToldNack
 )
 
 // add takes up the next tag.
@@ -77,6 +81,8 @@ func (c *confirms) tell(ack func(tag uint64, multiple, nack bool)) {
 		case confirmNack:
 			flush()
 			ack(tag, false, true)
+		case confirmToldNack:
+			flush()
 		}
 	}
 	flush()
@@ -87,8 +93,12 @@ func (c *confirms) tell(ack func(tag uint64, multiple, nack bool)) {
 			continue // was told with the prefix
 		}
 		state := &states[tag-c.base]
-		ack(tag, false, *state == confirmNack)
-		*state = confirmTold
+		nack := *state == confirmNack
+		ack(tag, false, nack)
+		*state = confirmToldAck
+		if nack {
+			*state = confirmToldNack
+		}
 	}
 	c.late = c.late[:0]
 }

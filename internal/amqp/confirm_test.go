@@ -82,6 +82,60 @@ func TestConfirms(t *testing.T) {
 	})
 }
 
+// inOrder is a client that gives confirms out in the order of their tags, as
+// amqp091-go does: what comes too early waits, and an ack of many overrules it.
+type inOrder struct {
+	next  uint64
+	early map[uint64]bool // tag: acked
+	out   map[uint64]bool
+}
+
+func (c *inOrder) confirm(tag uint64, multiple, nack bool) {
+	give := func(ok bool) {
+		c.out[c.next] = ok
+		delete(c.early, c.next)
+		c.next++
+	}
+	if multiple || tag == c.next {
+		for c.next <= tag {
+			give(!nack)
+		}
+	} else {
+		c.early[tag] = !nack
+	}
+	for ok, waits := c.early[c.next]; waits; ok, waits = c.early[c.next] {
+		give(ok)
+	}
+}
+
+// TestConfirmsStayNacked: a nack that a client keeps until those before it are
+// known is a nack still when they are acked.
+func TestConfirmsStayNacked(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var c confirms
+		client := inOrder{next: 1, early: map[uint64]bool{}, out: map[uint64]bool{}}
+		n := rapid.IntRange(1, 20).Draw(t, "n")
+		var tags []uint64
+		for range n {
+			tags = append(tags, c.add())
+		}
+		want := map[uint64]bool{}
+		for _, tag := range rapid.Permutation(tags).Draw(t, "order") {
+			want[tag] = rapid.IntRange(0, 3).Draw(t, "ok") > 0
+			c.resolve(tag, want[tag])
+			if rapid.Bool().Draw(t, "tell") {
+				c.tell(client.confirm)
+			}
+		}
+		c.tell(client.confirm)
+		for tag, ok := range want {
+			if got, given := client.out[tag]; !given || got != ok {
+				t.Fatalf("tag %d: acked %v, and the client was told %v (%v)", tag, ok, got, given)
+			}
+		}
+	})
+}
+
 func TestConfirmsInOrderDoNotAllocate(t *testing.T) {
 	var c confirms
 	ack := func(uint64, bool, bool) {}
