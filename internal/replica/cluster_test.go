@@ -450,6 +450,43 @@ func (w *world) fill(g record.LogID, away uint64) {
 	}
 }
 
+// TestSnapshotOfWhatItHas: a follower that was heard of no more, but heard, has all
+// entries and does not know that the last one is committed. Its leader has
+// dropped what came before, and offers a snapshot; the follower needs nothing of it.
+func TestSnapshotOfWhatItHas(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 2, withBodies)
+	w.puts(1, 10)
+	lead := w.leader(1)
+	follower := w.nodes[w.voters[(slices.Index(w.voters, lead.id)+1)%3]]
+	group := follower.ledgers[1].group
+	for _, id := range w.voters {
+		w.net.cut[[2]uint64{follower.id, id}] = true
+	}
+	w.puts(1, 5)
+	for _, id := range w.voters { // nobody is heard: the next one is not committed yet
+		w.net.cut[[2]uint64{id, lead.id}] = true
+	}
+	w.put(1)
+	w.run(10 * time.Millisecond)
+	for _, id := range w.voters {
+		w.net.cut[[2]uint64{id, lead.id}] = id == follower.id
+		w.net.cut[[2]uint64{id, follower.id}] = true
+		w.peer(id, follower.id, false)
+	}
+	log := lead.ledgers[1].group.log
+	for log.FirstIndex() <= log.LastIndex() {
+		w.until("a leader", 20*time.Second, func() bool { return w.leader(1) == lead && w.leader(2) != nil })
+		w.puts(2, 20)
+	}
+	if group.last != log.LastIndex() || group.applied >= group.last {
+		t.Fatalf("the follower is at %d of %d, the leader at %d", group.applied, group.last, log.LastIndex())
+	}
+	w.heal()
+	w.until("the same everywhere", 2*time.Second, func() bool { return w.same(1) })
+	w.until("all in sync", 2*time.Second, func() bool { return w.leader(1).ledgers[1].group.Live() == 3 })
+	w.check()
+}
+
 // TestNewNode: a node without the log joins a group whose log begins later.
 func TestNewNode(t *testing.T) {
 	w := newWorld(t, newSeed(t), 3, 1, withBodies)

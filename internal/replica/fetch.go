@@ -59,6 +59,10 @@ func (g *Group) offered(m *raftpb.Message) {
 		g.stepPeer(m) // which answers that it has it
 		return
 	}
+	if term, err := g.log.Term(record.Index(meta.GetIndex())); err == nil && term == meta.GetTerm() {
+		g.commitTo(m, meta)
+		return
+	}
 	g.stepPeer(&raftpb.Message{Type: raftpb.MsgHeartbeat.Enum(), From: m.From, To: m.To, Term: m.Term})
 	if g.fetch != nil || g.stopped {
 		return
@@ -68,6 +72,14 @@ func (g *Group) offered(m *raftpb.Message) {
 	g.fetch = f
 	g.host.cfg.Logger.Info("a raft group catches up by a snapshot", "group", g.id, "from", f.from, "index", f.min, "have", f.keep)
 	g.host.spawn(func() { f.run(ctx) })
+}
+
+// commitTo takes an offer of what this replica has and only does not know to be
+// committed: its leader was heard, and did not hear it. A snapshot ends at an entry that is committed,
+// so the offer says the same as an append that follows this entry and brings none.
+func (g *Group) commitTo(offer *raftpb.Message, at *raftpb.SnapshotMetadata) {
+	g.stepPeer(&raftpb.Message{Type: raftpb.MsgApp.Enum(), From: offer.From, To: offer.To, Term: offer.Term,
+		Index: at.Index, LogTerm: at.Term, Commit: at.Index})
 }
 
 // run fetches and stages all, off the shard.

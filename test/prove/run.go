@@ -174,11 +174,11 @@ func (r *rig) awaitService(ctx context.Context, f Fault, since time.Time) error 
 func (r *rig) results(ctx context.Context, f Fault, t times, whole error) map[string]Result {
 	var mu sync.Mutex
 	all := map[string]Result{}
-	held := f.Class == heldClass && r.tellsOfHeld(ctx)
 	_ = r.each("drain", func(m mode) error { // what fails stands in its result
 		limited, cancel := context.WithTimeout(ctx, f.patience())
 		defer cancel()
 		err := m.drain(limited)
+		held := f.Class == heldClass && r.tellsOfHeld(ctx) // damage is found by who reads
 		mu.Lock()
 		defer mu.Unlock()
 		for n, other := range r.modes {
