@@ -102,6 +102,7 @@ type Broker struct {
 	down      sync.Map // node id → bool: it cannot be reached
 
 	reconciler *reconciler
+	healer     *healer // works for the reconciler
 	herald     *herald
 	tending    context.Context    // of those two
 	stop       context.CancelFunc // ends it
@@ -175,7 +176,7 @@ func New(cfg Config) (*Broker, error) {
 	b.alarm.init()
 	b.sessions.Store(firstSession(cfg.Replica, b.started))
 	b.tending, b.stop = context.WithCancel(context.Background())
-	b.directory, b.reconciler, b.herald = newDirectory(b), newReconciler(b), newHerald(b)
+	b.directory, b.reconciler, b.healer, b.herald = newDirectory(b), newReconciler(b), newHealer(b), newHerald(b)
 	return b, nil
 }
 
@@ -207,8 +208,11 @@ func (b *Broker) tend() {
 	if b.cfg.Cluster == nil {
 		return
 	}
-	b.leaders.hear(func(log record.LogID) {
+	b.leaders.hear(func(log record.LogID, moved bool) {
 		b.herald.tell(log)
+		if !moved {
+			return
+		}
 		b.reconciler.look(log)
 		if q, ok := b.queueOf(log); ok {
 			q.leaderMoved()

@@ -62,7 +62,7 @@ func (b *Broker) replaceCoordinator(id record.LogID) {
 	list := slices.Clone(b.coordinatorList())
 	for i, c := range list {
 		if c.id == id {
-			if c.group != nil {
+			if c.refusal != group.NotCoordinator { // then there is a copy here, damaged perhaps
 				b.host.Remove(id)
 			}
 			list[i] = newCoordinator(b, id, b.cfg.Groups)

@@ -295,8 +295,11 @@ func (b *Broker) openGroup(what string, id record.LogID, m replica.Machine) (*re
 		return nil, errElsewhere
 	}
 	g, err := b.host.Open(id, p.Voters(b.cfg.Replica), m)
-	if err != nil && !errors.Is(err, replica.ErrClosed) {
-		b.metrics.offline.Inc()
+	if errors.Is(err, replica.ErrClosed) {
+		return g, err
+	}
+	b.healer.opened(id, err)
+	if err != nil {
 		b.log.Error("held offline: its log cannot be read; nothing of it was deleted", "what", what, "log", id, "error", err)
 	}
 	if err == nil {

@@ -5,21 +5,24 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"waybill/internal/record"
 )
 
-// Leaders is the table of who leads which log. It is made before the replica
-// host, which tells it about the groups of this node (replica.Config.OnLeader),
-// and is given to the broker. About groups without a replica here their
-// leaders tell (see herald).
+// Leaders is the table of who leads which log, and which replicas are in sync with
+// the leader. It is made before the replica host, which tells it about the groups of this
+// node (replica.Config.OnLeader, OnInSync), and is given to the broker. Who is in sync
+// only the leader knows, and who leads a group without a replica here: they
+// tell the other nodes (see herald).
 type Leaders struct {
 	mu      sync.RWMutex // guards the rest
 	of      map[record.LogID]leaderOf
-	changed chan struct{}      // closed, and replaced, at every change
-	tell    func(record.LogID) // hears of every change; nil before the broker is open
+	sync    map[record.LogID]syncOf
+	changed chan struct{}                      // closed, and replaced, at every change of leaders
+	tell    func(log record.LogID, moved bool) // hears of every change, of the leader or of who is in sync; nil before the broker is open
 }
 
 // leaderOf is who leads a log: a replica id, 0 for nobody.
@@ -28,20 +31,52 @@ type leaderOf struct {
 	term    uint64
 }
 
+// syncOf is who was in sync with the leader of a term. The list is never changed.
+type syncOf struct {
+	term     uint64
+	replicas []uint64
+}
+
 // NewLeaders returns an empty table.
 func NewLeaders() *Leaders {
-	return &Leaders{of: map[record.LogID]leaderOf{}, changed: make(chan struct{})}
+	return &Leaders{of: map[record.LogID]leaderOf{}, sync: map[record.LogID]syncOf{}, changed: make(chan struct{})}
 }
 
 // Set notes that a replica leads a log in a term; 0: that nobody does any more.
 // It may be called from any goroutine, and does not block.
 func (l *Leaders) Set(log record.LogID, replica, term uint64) {
 	if tell := l.set(log, leaderOf{replica, term}); tell != nil {
-		tell(log)
+		tell(log, true)
 	}
 }
 
-func (l *Leaders) set(log record.LogID, now leaderOf) (tell func(record.LogID)) {
+// SetInSync notes which replicas are in sync with the leader of a term. It may be
+// called from any goroutine, and does not block; the list is kept.
+func (l *Leaders) SetInSync(log record.LogID, term uint64, replicas []uint64) {
+	l.mu.Lock()
+	old := l.sync[log]
+	if term < old.term || term == old.term && slices.Equal(old.replicas, replicas) {
+		l.mu.Unlock()
+		return
+	}
+	l.sync[log] = syncOf{term, replicas}
+	tell := l.tell
+	l.mu.Unlock()
+	if tell != nil {
+		tell(log, false)
+	}
+}
+
+// inSync is what was heard last of who is in sync; exact when that is of the term
+// of the leader that is known, and there is one.
+func (l *Leaders) inSync(log record.LogID) (replicas []uint64, exact bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	who, s := l.of[log], l.sync[log]
+	return s.replicas, len(s.replicas) > 0 && who.replica != 0 && who.term == s.term
+}
+
+func (l *Leaders) set(log record.LogID, now leaderOf) (tell func(record.LogID, bool)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	old := l.of[log]
@@ -55,7 +90,7 @@ func (l *Leaders) set(log record.LogID, now leaderOf) (tell func(record.LogID)) 
 }
 
 // hear sets who hears of every change.
-func (l *Leaders) hear(tell func(record.LogID)) {
+func (l *Leaders) hear(tell func(log record.LogID, moved bool)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.tell = tell
@@ -79,6 +114,7 @@ func (l *Leaders) forget(log record.LogID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.of, log)
+	delete(l.sync, log)
 }
 
 // led lists the logs that a replica leads.
@@ -108,8 +144,8 @@ func (l *Leaders) wait(ctx context.Context, log record.LogID) error {
 	}
 }
 
-// herald tells other nodes which logs are led here, where they have no replica
-// of their own to hear it from. What could not be told is told again.
+// herald tells other nodes which logs are led here, and which replicas are in sync.
+// What could not be told is told again.
 type herald struct {
 	b    *Broker
 	wake chan struct{}
@@ -125,14 +161,13 @@ func newHerald(b *Broker) *herald {
 	return &herald{b: b, wake: make(chan struct{}, 1), news: map[uint64]map[record.LogID]struct{}{}}
 }
 
-// tell has everyone hear about a log who has no replica of it.
+// tell has everyone hear about a log.
 func (h *herald) tell(log record.LogID) {
-	p := h.b.places.get(log)
-	if p == nil || h.b.leaders.get(log).replica != h.b.cfg.Replica {
+	if h.b.leaders.get(log).replica != h.b.cfg.Replica {
 		return
 	}
 	for _, n := range h.b.members.load().nodes {
-		if n.Member() && !p.Holds(n.Replica) {
+		if n.Member() && n.ID != h.b.cfg.Node {
 			h.add(n.ID, log)
 		}
 	}
@@ -140,14 +175,11 @@ func (h *herald) tell(log record.LogID) {
 
 // greet tells a node that has just begun everything that is led here.
 func (h *herald) greet(node uint64) {
-	n := h.b.members.load().byID[node]
-	if n == nil || node == h.b.cfg.Node {
+	if h.b.members.load().byID[node] == nil || node == h.b.cfg.Node {
 		return
 	}
 	for _, log := range h.b.leaders.led(h.b.cfg.Replica) {
-		if p := h.b.places.get(log); p != nil && !p.Holds(n.Replica) {
-			h.add(node, log)
-		}
+		h.add(node, log)
 	}
 }
 
@@ -209,13 +241,23 @@ func (h *herald) round(ctx context.Context) bool {
 	return len(h.news) == 0
 }
 
-// encodeLeads: the replica id of this node, and then log and term of each
-// log that it leads, all uvarints.
+// encodeLeads: the replica id of this node, and then of each log that it leads log,
+// term, number of replicas in sync, and their ids; all uvarints.
 func (b *Broker) encodeLeads(logs map[record.LogID]struct{}) []byte {
 	data := binary.AppendUvarint(nil, b.cfg.Replica)
 	for log := range logs {
-		if l := b.leaders.get(log); l.replica == b.cfg.Replica {
-			data = binary.AppendUvarint(binary.AppendUvarint(data, uint64(log)), l.term)
+		l := b.leaders.get(log)
+		if l.replica != b.cfg.Replica {
+			continue
+		}
+		inSync, exact := b.leaders.inSync(log)
+		if !exact {
+			inSync = nil
+		}
+		data = binary.AppendUvarint(binary.AppendUvarint(data, uint64(log)), l.term)
+		data = binary.AppendUvarint(data, uint64(len(inSync)))
+		for _, id := range inSync {
+			data = binary.AppendUvarint(data, id)
 		}
 	}
 	return data
@@ -233,16 +275,23 @@ func (b *Broker) serveLeads(_ context.Context, from uint64, request []byte) ([]b
 		}
 		numbers, request = append(numbers, n), request[k:]
 	}
-	if len(numbers)%2 != 1 {
+	if len(numbers) == 0 {
 		return nil, fmt.Errorf("%w, from node %d", errLeads, from)
 	}
-	for i := 1; i < len(numbers); i += 2 {
-		log := record.LogID(numbers[i])
-		// Of a log that has a replica here raft tells.
-		if p := b.places.get(log); p != nil && p.Holds(b.cfg.Replica) {
-			continue
+	leader, rest := numbers[0], numbers[1:]
+	for len(rest) > 0 {
+		if len(rest) < 3 || rest[2] > uint64(len(rest)-3) {
+			return nil, fmt.Errorf("%w, from node %d", errLeads, from)
 		}
-		b.leaders.Set(log, numbers[0], numbers[i+1])
+		log, term, n := record.LogID(rest[0]), rest[1], 3+int(rest[2])
+		// Of a log that has a replica here raft tells, unless it is held offline.
+		if g := b.groupOf(log); g == nil || g.Failure() != nil {
+			b.leaders.Set(log, leader, term)
+		}
+		if n > 3 {
+			b.leaders.SetInSync(log, term, rest[3:n])
+		}
+		rest = rest[n:]
 	}
 	return nil, nil
 }

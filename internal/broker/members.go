@@ -214,7 +214,7 @@ type Log struct {
 	Leader   uint64   // node; 0: none that is known
 	Term     uint64   // of the leader
 	Replicas []uint64 // the nodes that should have it, the preferred leader first
-	InSync   []uint64 // those of them that are up to date; nil: this node does not lead it and cannot tell
+	InSync   []uint64 // those of them that are up to date; nil: the leader has not told yet
 	Moving   bool     // its raft group has not got the wanted members yet, as far as that is known here
 }
 
@@ -228,10 +228,14 @@ func (b *Broker) Logs() []Log {
 		}
 		l := Log{ID: id, What: what, Replicas: b.nodesOf(p.Replicas)}
 		l.Leader, l.Term, _ = b.LeaderOf(id)
+		if inSync, exact := b.leaders.inSync(id); exact {
+			l.InSync = b.nodesOf(inSync)
+		}
+		l.Moving = p.Rebuilding != nil
 		if g := b.groupOf(id); g != nil && g.Leads() {
 			l.InSync = b.nodesOf(g.InSync())
 			voters, learners := g.Members()
-			l.Moving = len(learners) > 0 || !sameReplicas(voters, p.Replicas)
+			l.Moving = l.Moving || len(learners) > 0 || !sameReplicas(voters, p.Replicas)
 		}
 		logs = append(logs, l)
 	}

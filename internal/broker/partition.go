@@ -218,7 +218,7 @@ type PartitionState struct {
 	Leader   uint64 // 0: none that is known, or that can be reached
 	Epoch    int32
 	Replicas []uint64 // the preferred leader first
-	InSync   []uint64 // exactly known to the leader; else those that can be reached
+	InSync   []uint64 // as the leader has told
 	Offline  []uint64 // of Replicas, those that cannot be reached
 }
 
@@ -231,27 +231,42 @@ func (p *Partition) State() PartitionState {
 	for _, node := range s.Replicas {
 		if p.b.isDown(node) {
 			s.Offline = append(s.Offline, node)
-		} else {
-			s.InSync = append(s.InSync, node)
 		}
 	}
 	held := p.failed != nil && !errors.Is(p.failed, errElsewhere)
 	switch leader, term, ok := p.b.LeaderOf(p.id); {
 	case leader == p.b.cfg.Node && p.Err() != nil:
 		if held {
-			s.InSync, s.Offline = without(s.InSync, leader), append(s.Offline, leader)
+			s.Offline = append(s.Offline, leader)
 		}
 	case ok && !p.b.isDown(leader):
 		s.Leader, s.Epoch = leader, max(s.Epoch, int32(term))
 	}
-	if p.Err() == nil && p.b.cfg.Cluster != nil {
-		s.InSync = p.b.nodesOf(p.group.InSync())
-	}
+	s.InSync = p.inSync(&s)
 	return s
 }
 
-func without(list []uint64, id uint64) []uint64 {
-	return slices.DeleteFunc(list, func(x uint64) bool { return x == id })
+// inSync is who is in sync, as the leader has told. What it has not told yet is not
+// claimed: then it is the leader alone, or without one those that were last.
+func (p *Partition) inSync(s *PartitionState) []uint64 {
+	if p.b.cfg.Cluster == nil {
+		return without(s.Replicas, s.Offline)
+	}
+	if p.Err() == nil {
+		return p.b.nodesOf(p.group.InSync())
+	}
+	told, exact := p.b.leaders.inSync(p.id)
+	switch {
+	case exact:
+		return p.b.nodesOf(told)
+	case s.Leader != 0:
+		return []uint64{s.Leader}
+	}
+	return without(p.b.nodesOf(told), s.Offline)
+}
+
+func without(list, but []uint64) []uint64 {
+	return slices.DeleteFunc(slices.Clone(list), func(id uint64) bool { return slices.Contains(but, id) })
 }
 
 // ReplicationFactor is the number of replicas that the topic's partitions have.

@@ -194,6 +194,9 @@ func (q *Queue) move(here bool) {
 		g.Post(arrive{})
 	default:
 		g.remove()
+		if _, ok := g.(*loopGroup); ok { // there may be a copy that could not be opened
+			q.vhost.b.host.Remove(q.spec.Log)
+		}
 	}
 }
 

@@ -94,8 +94,8 @@ func (q *Queue) open() (g raftGroup, ok bool) {
 	}
 	q.machine = queue.Machine{}
 	group, err := b.host.Open(q.spec.Log, p.Voters(b.cfg.Replica), q)
+	b.healer.opened(q.spec.Log, err)
 	if err != nil {
-		b.metrics.offline.Inc()
 		b.log.Error("a replica cannot begin on this node; the others go on", "what", q.String(), "log", q.spec.Log, "error", err)
 		return raftGroup{}, false
 	}

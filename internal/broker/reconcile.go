@@ -65,9 +65,17 @@ func (r *reconciler) prefer() {
 func (r *reconciler) run(ctx context.Context) {
 	tick := time.NewTicker(reconcileEvery)
 	defer tick.Stop()
+	soon := time.NewTimer(rebuildPause)
+	defer soon.Stop()
 	for {
 		select {
 		case <-r.wake:
+		case <-soon.C:
+			r.mu.Lock()
+			for log := range r.b.healer.active {
+				r.logs[log] = struct{}{}
+			}
+			r.mu.Unlock()
 		case <-tick.C:
 			r.mu.Lock()
 			r.all = true
@@ -76,6 +84,9 @@ func (r *reconciler) run(ctx context.Context) {
 			return
 		}
 		r.round(ctx)
+		if len(r.b.healer.active) > 0 {
+			soon.Reset(rebuildPause)
+		}
 	}
 }
 
@@ -95,6 +106,11 @@ func (r *reconciler) round(ctx context.Context) {
 			return
 		}
 		p, g := r.b.places.get(log), r.b.groupOf(log)
+		if p == nil {
+			r.b.healer.forget(log)
+		} else {
+			r.b.healer.look(ctx, p, g)
+		}
 		if p == nil || g == nil {
 			delete(r.told, log)
 			continue

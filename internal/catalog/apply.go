@@ -96,6 +96,10 @@ func (c *Catalog) apply(cmd *Command) Result {
 		return c.replicaGone(cmd.ReplicaGone)
 	case cmd.Rebalance != nil:
 		return c.rebalance()
+	case cmd.Rebuild != nil:
+		return c.rebuild(cmd.Rebuild)
+	case cmd.Return != nil:
+		return c.returnReplica(cmd.Return)
 	default:
 		return Result{Err: errorf(Invalid, "a catalog command of a newer version: upgrade this node")}
 	}

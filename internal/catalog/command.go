@@ -31,6 +31,8 @@ type Command struct {
 	Place       *Place       `json:"place,omitempty"`
 	ReplicaGone *ReplicaGone `json:"replica_gone,omitempty"`
 	Rebalance   *Rebalance   `json:"rebalance,omitempty"`
+	Rebuild     *Rebuild     `json:"rebuild,omitempty"`
+	Return      *Return      `json:"return,omitempty"`
 }
 
 // Start tells that a node begins to work: what lived in its memory is gone.
@@ -93,6 +95,20 @@ type ReplicaGone struct {
 
 // Rebalance spreads what exists evenly over the nodes.
 type Rebalance struct{}
+
+// Rebuild has a replica of a log begin anew, because its copy is damaged: it
+// leaves the raft group, is gone, and comes back with a [Return]. It may be repeated.
+type Rebuild struct {
+	Log     record.LogID `json:"log"`
+	Replica uint64       `json:"replica"`
+}
+
+// Return tells that a replica which is to begin anew has deleted its copy of
+// the log, and that nothing that it has said before is on its way any more.
+type Return struct {
+	Log     record.LogID `json:"log"`
+	Replica uint64       `json:"replica"`
+}
 
 // DeclareExchange makes an exchange, or checks that an equal one exists.
 type DeclareExchange struct {

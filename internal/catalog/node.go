@@ -222,6 +222,7 @@ func (c *Catalog) replaceNode(r *ReplaceNode) Result {
 			changes = append(changes, c.move(p, replicas))
 		}
 	}
+	changes = append(changes, c.giveUpRebuilding(old.Replica, n.Replica)...)
 	return Result{Node: n, Changes: append(changes, c.dropNode(n.ID)...)}
 }
 
@@ -268,12 +269,13 @@ func (c *Catalog) removeNode(r *RemoveNode) Result {
 			continue
 		}
 		replicas := slices.DeleteFunc(slices.Clone(p.Replicas), func(id uint64) bool { return id == n.Replica })
-		replicas = c.fill(replicas, p.Leaving, len(p.Replicas))
+		replicas = c.fill(replicas, p.notNow(), len(p.Replicas))
 		if len(replicas) == 0 {
 			replicas = c.fill(nil, nil, 1) // back to where it was leaving
 		}
 		changes = append(changes, c.move(p, replicas))
 	}
+	changes = append(changes, c.giveUpRebuilding(n.Replica, 0)...)
 	changes = append(changes, c.retire()...)
 	return Result{Node: c.nodes[r.ID], Changes: changes}
 }

@@ -17,6 +17,14 @@ type Placement struct {
 	Leaving  []uint64     `json:"leaving,omitempty"` // not wanted any more, but may be a voter or hold a copy still
 	Gone     []uint64     `json:"gone,omitempty"`    // were voters once, and have deleted their copy
 	Factor   int          `json:"factor,omitempty"`  // the number that was asked for; 0: the cluster's default
+
+	Rebuilding *Rebuilding `json:"rebuilding,omitempty"` // leaves, or has left, to come back; nil: none
+}
+
+// Rebuilding is a replica that begins anew because its copy is damaged.
+type Rebuilding struct {
+	Replica uint64 `json:"replica"`
+	Place   int    `json:"place"` // in Placement.Replicas, where it comes back
 }
 
 // Holds reports whether a replica has a copy, or shall get one.
@@ -213,6 +221,9 @@ func (c *Catalog) move(p *Placement, replicas []uint64) Change {
 	n := *p
 	n.Replicas = replicas
 	n.Leaving = nil
+	if n.Rebuilding != nil && slices.Contains(replicas, n.Rebuilding.Replica) {
+		n.Rebuilding = nil
+	}
 	for _, id := range slices.Concat(p.Leaving, p.Replicas) {
 		if !slices.Contains(replicas, id) && !slices.Contains(n.Leaving, id) {
 			n.Leaving = append(n.Leaving, id)
@@ -230,6 +241,9 @@ func (c *Catalog) grow() (changes []Change) {
 	}
 	for _, log := range c.coordinators {
 		p := c.placements[log]
+		if p.Rebuilding != nil {
+			continue // it has them when that one is back
+		}
 		if replicas := c.fill(slices.Clone(p.Replicas), p.Leaving, c.coordinatorFactor()); len(replicas) > len(p.Replicas) {
 			changes = append(changes, c.move(p, replicas))
 		}
@@ -247,6 +261,8 @@ func (c *Catalog) placeLog(cmd *Place) Result {
 		return Result{Err: errorf(Refused, "the catalog is on every node")}
 	case len(cmd.Replicas) == 0:
 		return Result{Err: errorf(Invalid, "a log needs at least one replica")}
+	case p.Rebuilding != nil:
+		return Result{Err: errorf(InUse, "a damaged replica of log %d is being rebuilt: try again when that is done", cmd.Log)}
 	}
 	may := map[uint64]bool{} // a node that leaves holds what it has until it is told otherwise
 	for _, id := range p.Replicas {
@@ -288,7 +304,7 @@ func (c *Catalog) replicaGone(cmd *ReplicaGone) Result {
 func (c *Catalog) rebalance() (r Result) {
 	for _, log := range c.placed() {
 		p := c.placements[log]
-		if log == LogID {
+		if log == LogID || p.Rebuilding != nil {
 			continue
 		}
 		replicas := c.fill(slices.Clone(p.Replicas), p.Leaving, c.factor(p))

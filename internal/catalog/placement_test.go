@@ -16,7 +16,7 @@ func drawMembership(t *rapid.T) *Command {
 	log := record.LogID(rapid.IntRange(1, 30).Draw(t, "log"))
 	replicas := rapid.SliceOfN(rapid.Uint64Range(1, 8), 0, 3).Draw(t, "replicas")
 	store := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "store")
-	switch rapid.IntRange(0, 8).Draw(t, "membership") {
+	switch rapid.IntRange(0, 10).Draw(t, "membership") {
 	case 0, 1:
 		return &Command{AddNode: &AddNode{ID: id, Store: store, Addr: "x"}}
 	case 2:
@@ -31,6 +31,10 @@ func drawMembership(t *rapid.T) *Command {
 		return &Command{Rebalance: &Rebalance{}}
 	case 7:
 		return &Command{Start: &Start{Node: id, Replica: rapid.Uint64Range(1, 8).Draw(t, "replica"), Run: rapid.StringN(1, 1, 1).Draw(t, "run")}}
+	case 8:
+		return &Command{Rebuild: &Rebuild{Log: log, Replica: rapid.Uint64Range(1, 8).Draw(t, "damaged")}}
+	case 9:
+		return &Command{Return: &Return{Log: log, Replica: rapid.Uint64Range(1, 8).Draw(t, "back")}}
 	default:
 		return &Command{ReplicaGone: &ReplicaGone{Log: log, Replica: rapid.Uint64Range(1, 8).Draw(t, "gone")}}
 	}
@@ -60,6 +64,9 @@ func checkPlacements(t *rapid.T, c *Catalog) {
 				t.Fatalf("log %d: replica %d is wanted and leaves: %+v", p.Log, id, p)
 			}
 			seen[id] = true
+		}
+		if r := p.Rebuilding; r != nil && (slices.Contains(p.Replicas, r.Replica) || !members[r.Replica]) {
+			t.Fatalf("log %d: a replica is wanted and to come back, or no member's: %+v", p.Log, p)
 		}
 		if len(p.Replicas) == 0 || len(p.Initial) == 0 {
 			t.Fatalf("log %d is nowhere: %+v", p.Log, p)

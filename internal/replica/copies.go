@@ -117,5 +117,8 @@ func (g *Group) updateSync() {
 	if !slices.Equal(ids, g.copies.inSync) {
 		g.copies.inSync = ids
 		g.publish()
+		if len(ids) > 0 && g.host.cfg.OnInSync != nil {
+			g.host.cfg.OnInSync(g.id, g.raftTerm, ids)
+		}
 	}
 }

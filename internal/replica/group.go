@@ -32,9 +32,10 @@ type Group struct {
 	shard   *shard
 	log     *storage.Log
 	machine Machine
-	sharer  Sharer               // machine; nil when it is none
-	leads   atomic.Bool          // has called Lead, and not Follow since
-	view    atomic.Pointer[view] // what other goroutines may know
+	sharer  Sharer                // machine; nil when it is none
+	leads   atomic.Bool           // has called Lead, and not Follow since
+	view    atomic.Pointer[view]  // what other goroutines may know
+	failure atomic.Pointer[error] // why it was taken out of service
 
 	settled   chan struct{} // closed when a leader was known, or it has ended without
 	isSettled bool          // owned by the shard
@@ -173,6 +174,15 @@ func (g *Group) Log() *storage.Log { return g.log }
 // Leads reports whether this replica leads the group and has applied all of
 // the earlier terms.
 func (g *Group) Leads() bool { return g.leads.Load() }
+
+// Failure is why the group is held offline on this node, nil while it is not:
+// something is wrong with its log, and this replica neither votes nor acknowledges.
+func (g *Group) Failure() error {
+	if err := g.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
 
 // Start applies what the log holds and takes part in the group from now on. A
 // group whose only voter is this replica elects itself at once.
@@ -376,6 +386,7 @@ func (g *Group) process(rd *raft.Ready) {
 // this replica neither votes for nor acknowledges anything more of it.
 func (g *Group) halt(what string, err error) {
 	g.host.cfg.Logger.Error("the log of a raft group "+what+"; the group is held offline here", "group", g.id, "error", err)
+	g.failure.CompareAndSwap(nil, &err)
 	g.stop(fmt.Errorf("%w: %w", ErrNotLeader, err))
 }
 

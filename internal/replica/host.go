@@ -34,6 +34,9 @@ type Config struct {
 	// OnMembers is called on the group's shard when a change of the membership was applied and
 	// is durable here, on every replica. It must not block.
 	OnMembers func(group record.LogID, voters, learners []uint64)
+	// OnInSync is called on the group's shard of the replica that leads, when it has
+	// changed which voters are in sync, see Group.InSync. It must not block.
+	OnInSync func(group record.LogID, term uint64, replicas []uint64)
 
 	// Manual leaves out the goroutines: the shards work when Step is called, with what
 	// Go is given run by whoever calls it.

@@ -169,7 +169,7 @@ func (n *Node) openStore() error {
 func (n *Node) openBroker(ctx context.Context) error {
 	n.links.leaders = broker.NewLeaders()
 	hostConfig := replica.Config{
-		Store: n.store, ReplicaID: n.replicaID(), OnLeader: n.links.leaders.Set,
+		Store: n.store, ReplicaID: n.replicaID(), OnLeader: n.links.leaders.Set, OnInSync: n.links.leaders.SetInSync,
 		Logger: n.log, Registerer: n.registry,
 	}
 	n.links.told = n.addresses()

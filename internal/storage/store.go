@@ -180,8 +180,29 @@ func (l *Log) isDeleted() bool {
 	return l.deleted
 }
 
-// Delete drops the log and all it holds. Its id must not be used again. It
-// returns at once; the deletion is written to the WAL with the next batch.
+// Holds reports whether the directory has anything of a log. One that is being
+// deleted still is there until its deletion is durable.
+func (s *Store) Holds(id record.LogID) bool {
+	s.mu.RLock()
+	l := s.logs[id]
+	s.mu.RUnlock()
+	return l != nil && (l.isDeleted() || l.holds())
+}
+
+// Damaged is [Log.Damaged] of a log, nil of one that the directory does not hold.
+func (s *Store) Damaged(id record.LogID) error {
+	s.mu.RLock()
+	l := s.logs[id]
+	s.mu.RUnlock()
+	if l == nil {
+		return nil
+	}
+	return l.Damaged()
+}
+
+// Delete drops the log and all it holds. Its id must not be used again before
+// [Store.Holds] is false. It returns at once; the deletion is written to the WAL
+// with the next batch.
 func (s *Store) Delete(id record.LogID) {
 	l := s.Log(id)
 	l.mu.Lock()

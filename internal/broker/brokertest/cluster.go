@@ -8,7 +8,9 @@
 package brokertest
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -153,7 +155,7 @@ func (c *Cluster) prepare(id uint64) (*Node, error) {
 	}
 	leaders := broker.NewLeaders()
 	n.Host = replica.NewHost(replica.Config{
-		Store: n.Store, ReplicaID: n.Replica, Transport: n, OnLeader: leaders.Set, Shards: 2, Logger: log,
+		Store: n.Store, ReplicaID: n.Replica, Transport: n, OnLeader: leaders.Set, OnInSync: leaders.SetInSync, Shards: 2, Logger: log,
 	})
 	cfg := broker.Config{
 		Store: n.Store, Host: n.Host, Node: id, Replica: n.Replica, Founders: c.founders,
@@ -219,6 +221,44 @@ func (c *Cluster) Stop() {
 		c.net.leave(n)
 		c.close(n)
 	}
+}
+
+// Damage flips a bit wherever a node that does not run has some bytes in the
+// files of a directory ("wal", "seg"), and returns in how many places.
+func (c *Cluster) Damage(id uint64, dir string, what []byte) (places int) {
+	c.t.Helper()
+	disk := c.disks[id]
+	names, err := disk.List("data/" + dir)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, name := range names {
+		name = "data/" + dir + "/" + name
+		f, err := disk.OpenRead(name)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		size, err := f.Size()
+		b := make([]byte, size)
+		if err == nil && size > 0 {
+			_, err = f.ReadAt(b, 0)
+		}
+		if err = errors.Join(err, f.Close()); err != nil {
+			c.t.Fatal(err)
+		}
+		for at := bytes.Index(b, what); at >= 0; {
+			if err := disk.Flip(name, int64(at), 1); err != nil {
+				c.t.Fatal(err)
+			}
+			places++
+			next := bytes.Index(b[at+1:], what)
+			if next < 0 {
+				break
+			}
+			at += 1 + next
+		}
+	}
+	return places
 }
 
 // Wipe makes the data directory of a node that does not run empty.
