@@ -15,7 +15,7 @@ LINT          := $(TOOLS)/golangci-lint-$(GOLANGCI)
 WITH_ROOT     := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH="$$PATH")
 export CGO_ENABLED ?= 0
 
-.PHONY: help build test race lint fuzz sim soak clients powercut prove bench bench-record bench-peers generate clean
+.PHONY: help build test race lint fuzz sim planted soak clients powercut prove bench bench-record bench-peers generate clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -48,11 +48,15 @@ fuzz: go ## fuzz every target for FUZZTIME (10s)
 	  done; \
 	done
 
-# One seed is one run of a whole cluster with faults; a failure prints its seed and its trace.
+# One seed is one run of a whole cluster with faults; a failure prints its seed and its trace. FROM=N repeats seeds.
 SEEDS ?= 500
+FROM  ?= 0
 SOAK  ?= 1h
-sim: go ## simulate SEEDS (500) clusters with new seeds, and planted bugs
-	$(GO) test -count=1 -v -timeout 60m ./internal/sim -runs=$(SEEDS)
+sim: go ## simulate SEEDS (500) clusters with new seeds, on all cores
+	$(GO) test -count=1 -v -timeout 60m -run TestSeeds ./internal/sim -runs=$(SEEDS) -from=$(FROM)
+
+planted: go ## show that the simulation finds the bugs that are planted in it
+	$(GO) test -count=1 -v -timeout 60m -run TestPlantedBugs ./internal/sim -planted
 
 soak: go ## simulate clusters with new seeds for SOAK (1h)
 	$(GO) test -count=1 -v -timeout 0 -run TestSeeds ./internal/sim -soak=$(SOAK)

@@ -48,7 +48,7 @@ var mayImport = map[string][]string{
 	"internal/broker/brokertest": {"internal/broker", "internal/replica", "internal/storage", "internal/vfs", "internal/record"},
 
 	"internal/house": {},
-	"internal/sim":   {"internal/queue", "internal/record", "internal/record/recordtest", "internal/replica", "internal/storage", "internal/topic", "internal/vfs", "test/check"},
+	"internal/sim":   {"internal/broker", "internal/queue", "internal/record", "internal/record/recordtest", "internal/replica", "internal/storage", "internal/topic", "internal/vfs", "test/check"},
 
 	"internal/amqp/spec": {"internal/record"},
 

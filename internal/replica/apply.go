@@ -41,7 +41,11 @@ func (g *Group) apply(entries []*raftpb.Entry) {
 		case e.GetType() != raftpb.EntryNormal:
 			panic(fmt.Sprintf("replica: group %d: entry %d has type %s", g.id, e.GetIndex(), e.GetType()))
 		case len(e.GetData()) > 0:
-			g.machine.Apply(Entry{Index: g.applied, Term: g.term, Data: e.GetData()})
+			entry := Entry{Index: g.applied, Term: g.term, Data: e.GetData()}
+			if see := g.host.cfg.OnApply; see != nil {
+				see(g.id, entry)
+			}
+			g.machine.Apply(entry)
 			if g.leads.Load() {
 				g.uncommitted -= len(e.GetData())
 			}

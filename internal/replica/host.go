@@ -39,9 +39,14 @@ type Config struct {
 	OnInSync func(group record.LogID, term uint64, replicas []uint64)
 
 	// Manual leaves out the goroutines: the shards work when Step is called, with what
-	// Go is given run by whoever calls it.
+	// Go is given run by whoever calls it. Woken, when set, is called from any goroutine when
+	// there is something for Step.
 	Manual bool
 	Go     func(func()) // runs a job that may wait for disk or network; default: a goroutine
+	Woken  func()
+	// OnApply, when set, is shown every entry right before a group's machine applies it, on
+	// the group's shard.
+	OnApply func(group record.LogID, e Entry)
 
 	Shards     int              // default GOMAXPROCS
 	Now        func() time.Time // default time.Now

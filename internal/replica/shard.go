@@ -29,6 +29,7 @@ const (
 // shard drives the groups that belong to it, on one goroutine.
 type shard struct {
 	now     func() time.Time
+	woken   func() // Config.Woken
 	metrics *metrics
 
 	mu      sync.Mutex // guards inbox, asleep and closing
@@ -51,6 +52,7 @@ type shard struct {
 func newShard(cfg *Config, m *metrics) *shard {
 	return &shard{
 		now:     cfg.Now,
+		woken:   cfg.Woken,
 		metrics: m,
 		out:     outbox{transport: cfg.Transport, metrics: m},
 		clock:   shardClock{every: cfg.Tick},
@@ -82,6 +84,9 @@ func (s *shard) add(lazy bool, items ...item) bool {
 	s.mu.Unlock()
 	if wake {
 		s.wake <- struct{}{}
+	}
+	if s.woken != nil {
+		s.woken()
 	}
 	return true
 }

@@ -22,7 +22,7 @@ func (w *World) addClients(g *group) {
 		if g.queue {
 			p := &publisher{w: w, g: g, id: id}
 			w.clients = append(w.clients, p)
-			w.every(20*time.Millisecond, p.next)
+			w.every(30*time.Millisecond, p.next)
 			continue
 		}
 		p := &producer{w: w, g: g, id: id}
@@ -148,7 +148,7 @@ func (p *producer) acked(base record.Offset) {
 	p.g.ackEnd = max(p.g.ackEnd, base+record.Offset(len(p.values)))
 	p.w.acked += len(p.values)
 	p.values = nil
-	p.w.after(p.w.upTo(60*time.Millisecond), p.next)
+	p.w.after(p.w.upTo(90*time.Millisecond), p.next)
 }
 
 // reader asks how far a partition goes. The answer must have all that was

@@ -16,6 +16,10 @@ type faults struct {
 
 // fault does one thing to the cluster; a quarter of the time nothing.
 func (w *World) fault() {
+	if w.cfg.Broker { // where a run is not replayed to the letter, the faults are at least
+		w.rng, w.dice = w.dice, w.rng
+		defer func() { w.rng, w.dice = w.dice, w.rng }()
+	}
 	if w.calm || w.chance(4) {
 		return
 	}
@@ -34,6 +38,9 @@ func (w *World) fault() {
 		{"rot", w.rot}, {"harm the second", w.harmTheSecond}, {"harm the second", w.harmTheSecond}, {"wipe", w.wipe}, {"move a replica", w.move},
 	}
 	f := all[w.rng.IntN(len(all))]
+	if w.cfg.Broker && !w.whole.can(f.name) {
+		return
+	}
 	if f.do(n) {
 		w.faults.count[f.name]++
 	}
@@ -195,6 +202,9 @@ func (w *World) jumpClock(n *node) bool {
 }
 
 func (w *World) transfer(n *node) bool {
+	if w.cfg.Broker {
+		return w.whole.transfer()
+	}
 	g := w.logs[w.rng.IntN(len(w.logs))]
 	h := w.leader(g)
 	if h == nil {
@@ -223,6 +233,9 @@ func (w *World) mayHarm() bool {
 
 // settled: all groups have the members that they are to have.
 func (w *World) settled() bool {
+	if w.cfg.Broker {
+		return w.whole.settled()
+	}
 	for _, g := range w.logs {
 		h := w.leader(g)
 		if h == nil {
@@ -329,11 +342,17 @@ func (n *node) replace() {
 	n.life++
 	n.fresh = true
 	old := n.replica
-	w.nextID++
 	delete(w.replicas, old)
+	n.disk, n.rotten = vfs.NewMem(), nil
+	if w.cfg.Broker {
+		n.replica = 0 // to be asked for
+		w.trace("n%d has lost its disk, and replica %d with it", n.id, old)
+		n.startAfter(w.upTo(time.Second))
+		return
+	}
+	w.nextID++
 	n.replica = w.nextID
 	w.replicas[n.replica] = n
-	n.disk, n.rotten = vfs.NewMem(), nil
 	w.trace("n%d is replaced: replica %d by %d", n.id, old, n.replica)
 	for _, g := range w.logs {
 		for i, id := range g.desired {
@@ -386,10 +405,13 @@ func (w *World) endHarm() {
 
 // heal ends all faults; with Live one node may stay as it is.
 func (w *World) heal() {
-	if len(w.found) > 0 {
+	if w.failed() {
 		return
 	}
 	w.calm = true
+	if w.cfg.Broker {
+		w.whole.calm.Store(true)
+	}
 	var broken *node
 	if w.cfg.Live && w.mayHarm() {
 		broken = w.nodes[w.rng.IntN(len(w.nodes))]

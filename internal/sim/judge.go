@@ -14,14 +14,18 @@ import (
 
 // drain waits until everything is where it belongs.
 func (w *World) drain() {
-	if len(w.found) > 0 {
+	if w.failed() {
+		return
+	}
+	if w.cfg.Broker {
+		w.whole.drain()
 		return
 	}
 	limit := 2 * time.Minute
 	if w.cfg.Live {
 		limit = 30 * time.Second
 	}
-	if w.until(limit, w.drained) || len(w.found) > 0 {
+	if w.until(limit, w.drained) || w.failed() {
 		return
 	}
 	w.fail("%v after all was healed not all is where it belongs", limit)
@@ -99,6 +103,9 @@ func (w *World) level(g *group, leader *hosted) bool {
 
 // judge reads everything from every replica, and asks the checkers.
 func (w *World) judge() {
+	if w.cfg.Broker {
+		w.whole.judge()
+	}
 	for _, g := range w.logs {
 		for _, id := range g.desired {
 			n := w.replicas[id]

@@ -73,11 +73,14 @@ func (w *World) send(from, to *node, frame []byte) {
 
 // deliver hands over a frame, when the node runs.
 func (n *node) deliver(from uint64, frame []byte) {
+	if n.host == nil {
+		return
+	}
 	if n.paused {
 		n.parked = append(n.parked, func() { n.deliver(from, frame) })
 		return
 	}
-	_, _ = n.w.hash.Write(frame)
+	n.w.journal.note(frame)
 	if verbose {
 		n.traceFrame(from, frame)
 	}
@@ -93,7 +96,7 @@ var errUnreachable = errors.New("sim: unreachable")
 func (l link) Fetch(ctx context.Context, from uint64, request []byte) ([]byte, error) {
 	w := l.n.w
 	target := w.replicas[from]
-	if target == nil || !w.open(l.n, target) || !w.open(target, l.n) || target.paused || w.rng.IntN(100) < w.net.bad {
+	if target == nil || !w.open(l.n, target) || !w.open(target, l.n) || target.paused || target.host == nil || w.rng.IntN(100) < w.net.bad {
 		return nil, errUnreachable
 	}
 	b, err := target.host.ServeFetch(ctx, l.n.replica, request)
@@ -104,7 +107,7 @@ func (l link) Fetch(ctx context.Context, from uint64, request []byte) ([]byte, e
 // heartbeats finds out who can be reached from where.
 func (w *World) heartbeats() {
 	for _, a := range w.nodes {
-		if !a.up || a.paused {
+		if !a.up || a.paused || a.host == nil {
 			continue
 		}
 		for _, b := range w.nodes {
@@ -117,6 +120,12 @@ func (w *World) heartbeats() {
 			if up := w.now.Sub(a.heard[b.id]) < timeoutOfPeer; up != a.sees[b.id] {
 				a.sees[b.id] = up
 				a.host.Peer(b.replica, up)
+				if a.proc != nil {
+					a.proc.broker.Peer(uint64(b.id), up)
+					if !up {
+						a.hangUp(b)
+					}
+				}
 				a.kick()
 			}
 		}

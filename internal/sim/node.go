@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"waybill/internal/record"
@@ -32,6 +33,10 @@ type node struct {
 	store  *storage.Store
 	host   *replica.Host
 	groups map[record.LogID]*hosted
+	proc   *process          // with brokers: the one that runs on host
+	ends   []*end            // of connections with other nodes
+	calls  []*asked          // that were not answered
+	poked  atomic.Bool       // a kick was posted
 	heard  map[int]time.Time // of other nodes
 	sees   map[int]bool      // other nodes as up
 
@@ -56,7 +61,7 @@ func newNode(w *World, id int, replica uint64) *node {
 }
 
 // time is what passes for all; clock is what the node's clock shows.
-func (n *node) time() time.Time  { return n.w.now }
+func (n *node) time() time.Time  { return n.w.time() }
 func (n *node) clock() time.Time { return n.w.now.Add(n.skew) }
 
 // start opens the node's store and groups, as a process does.
@@ -89,6 +94,13 @@ func (n *node) start() {
 	n.groups, n.heard, n.sees = make(map[record.LogID]*hosted), make(map[int]time.Time), make(map[int]bool)
 	for _, o := range w.nodes {
 		n.heard[o.id], n.sees[o.id] = w.now, true
+	}
+	if w.cfg.Broker {
+		n.store.Start()
+		n.disk.OnSync(n.atSync)
+		n.boot()
+		n.tick()
+		return
 	}
 	n.host = replica.NewHost(replica.Config{
 		Store: n.store, ReplicaID: n.replica, Transport: link{n}, Manual: true, Go: n.spawn,
@@ -180,10 +192,17 @@ func (n *node) kick() {
 			return
 		}
 		n.turning = false
-		if n.act(func() { n.host.Step(n.time()) }) {
+		if n.act(n.step) {
 			n.write()
 		}
 	})
+}
+
+// step has the host do what is to be done; without one the node is not admitted yet.
+func (n *node) step() {
+	if n.host != nil {
+		n.host.Step(n.time())
+	}
 }
 
 // write has the store make a step, when the disk has the time.
@@ -225,6 +244,9 @@ func (n *node) checkpoint(id record.LogID) (storage.Checkpoint, bool) {
 	type answer struct {
 		c  storage.Checkpoint
 		ok bool
+	}
+	if n.host == nil {
+		return storage.Checkpoint{}, false
 	}
 	for n.host.Step(n.time()) {
 	}
@@ -270,6 +292,9 @@ func (n *node) crash(why string, image *vfs.Mem) {
 	n.life++
 	n.disk = image
 	n.store, n.host, n.groups = nil, nil, nil
+	if n.w.cfg.Broker {
+		n.die()
+	}
 }
 
 func (n *node) powerCut() { n.crash("power cut", n.disk.CrashClone(n.w.rng.Uint64())) }
@@ -316,6 +341,9 @@ func (n *node) resume() {
 func (n *node) lacks() bool {
 	if !n.up {
 		return true
+	}
+	if n.w.cfg.Broker {
+		return n.w.whole.lacks(n)
 	}
 	for _, g := range n.w.logs {
 		if slices.Contains(g.desired, n.replica) && n.groups[g.id] == nil {

@@ -4,31 +4,52 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"testing/cryptotest"
+	"testing/synctest"
 	"time"
 )
 
 var (
-	seed = flag.Uint64("seed", 0, "run this seed alone, and print its trace with -v")
-	runs = flag.Int("runs", 0, "new seeds to run; without it, and without -soak, the same ten as ever")
-	soak = flag.Duration("soak", 0, "run new seeds for so long")
+	seed    = flag.Uint64("seed", 0, "run this seed alone, and print its trace with -v")
+	from    = flag.Uint64("from", 0, "with -runs: the first of the seeds; without it they are new ones")
+	runs    = flag.Int("runs", 0, "seeds to run; without it, and without -soak, the same ten as ever")
+	soak    = flag.Duration("soak", 0, "run new seeds for so long")
+	planted = flag.Bool("planted", false, "show that planted bugs are found; takes minutes")
+	traceTo = flag.String("trace", "", "write the trace to this file while it comes into being")
 )
 
 // run runs one simulation with the randomness that belongs to its seed.
 func run(t *testing.T, cfg Config) (r Result, trace *bytes.Buffer) {
 	trace = new(bytes.Buffer)
 	cfg.Trace = trace
+	if *traceTo != "" {
+		f, err := os.Create(*traceTo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = f.Close() }()
+		cfg.Trace = io.MultiWriter(trace, f)
+	}
 	t.Run(fmt.Sprint(cfg.Seed), func(t *testing.T) {
 		cryptotest.SetGlobalRandom(t, cfg.Seed)
+		if cfg.Broker {
+			synctest.Test(t, func(*testing.T) { r = Run(cfg) })
+			return
+		}
 		r = Run(cfg)
 	})
 	return r, trace
 }
 
-// config says what a seed is: the mode too.
-func config(seed uint64) Config { return Config{Seed: seed, Live: seed%3 == 0} }
+// config says what a seed is: even ones have brokers, and every third lives with a minority
+// broken.
+func config(seed uint64) Config {
+	return Config{Seed: seed, Live: seed%3 == 0, Broker: seed%2 == 0}
+}
 
 // tail is the end of a trace.
 func tail(b []byte) []byte {
@@ -44,43 +65,39 @@ const everySeeds = 10
 
 // TestSeeds runs the first seeds, new ones, or the one that -seed names.
 func TestSeeds(t *testing.T) {
-	if *seed != 0 {
+	switch {
+	case *seed != 0:
 		r, trace := run(t, config(*seed))
 		t.Logf("%s\nhash %s, %d acked, %d reads, faults %v", trace, r.Hash, r.Acked, r.Reads, r.Faults)
 		for _, v := range r.Found {
 			t.Error(v)
 		}
-		return
+	case *runs == 0 && *soak == 0:
+		runSeeds(t, share{From: 1, Step: 1, Count: everySeeds})
+	case os.Getenv(shareOf) != "":
+		workOn(t)
+	default:
+		shareOut(t)
 	}
-	began := time.Now()
-	faults := make(map[string]int)
-	var seeds []uint64
-	acked, reads := 0, 0
-	known := *runs == 0 && *soak == 0
-	for n := 0; n < *runs || known && n < everySeeds || time.Since(began) < *soak; n++ {
-		s := 1 + rand.Uint64N(1<<40)
-		if known {
-			s = uint64(1 + n)
-		}
-		seeds = append(seeds, s)
-		r, trace := run(t, config(s))
-		acked, reads = acked+r.Acked, reads+r.Reads
-		for f, k := range r.Faults {
-			faults[f] += k
-		}
-		for _, v := range r.Found {
-			t.Errorf("seed %d: %s\n… %s\nreplay: go test ./internal/sim -run TestSeeds -seed=%d -v", s, v, tail(trace.Bytes()), s)
-		}
-		if t.Failed() {
-			break
-		}
-	}
-	t.Logf("%d seeds in %v: %d messages acknowledged, %d reads, faults %v; seeds %v", len(seeds), time.Since(began).Round(time.Second), acked, reads, faults, seeds)
 }
 
-// TestOneSeedIsOneRun: a seed gives the same run twice.
+// runSeeds runs a share of the seeds, until one of them finds something.
+func runSeeds(t *testing.T, s share) (sum summary) {
+	sum.Faults = make(map[string]int)
+	began := time.Now()
+	for next := s.From; (sum.Seeds < s.Count || time.Since(began) < s.For) && !t.Failed(); next += s.Step {
+		r, trace := run(t, config(next))
+		sum.add(r)
+		for _, v := range r.Found {
+			t.Errorf("seed %d: %s\n… %s\nreplay: go test ./internal/sim -run TestSeeds -seed=%d -v", next, v, tail(trace.Bytes()), next)
+		}
+	}
+	return sum
+}
+
+// TestOneSeedIsOneRun: a seed gives the same run twice, where there is no broker.
 func TestOneSeedIsOneRun(t *testing.T) {
-	s := 1 + rand.Uint64N(1<<40)
+	s := 1 + rand.Uint64N(1<<40) | 1
 	a, _ := run(t, config(s))
 	b, _ := run(t, config(s))
 	if a.Hash != b.Hash {
@@ -90,22 +107,27 @@ func TestOneSeedIsOneRun(t *testing.T) {
 
 // TestPlantedBugsAreFound: each within so many seeds. It takes minutes.
 func TestPlantedBugsAreFound(t *testing.T) {
-	if *runs < 100 {
-		t.Skip("only with -runs=100 or more")
+	if !*planted {
+		t.Skip("only with -planted")
 	}
 	for _, bug := range []Bug{AckBeforeSync, AckOnMinority, TruncateOnRot, ReusedReplica, StaleRead, ForgottenFlags} {
-		t.Run(string(bug), func(t *testing.T) {
-			const limit = 60
-			for n := range limit {
-				s := 1 + rand.Uint64N(1<<40)
-				cfg := config(s)
-				cfg.Bug = bug
-				if r, _ := run(t, cfg); len(r.Found) > 0 {
-					t.Logf("found by the seed number %d, %d: %.300s", n+1, s, r.Found[0])
-					return
-				}
-			}
-			t.Errorf("not found in %d seeds", limit)
-		})
+		t.Run(string(bug), func(t *testing.T) { findBug(t, bug, func(s uint64) uint64 { return s | 1 }) })
 	}
+	for _, bug := range []Bug{AckBeforeSync, ReusedReplica} {
+		t.Run(string(bug)+", with brokers", func(t *testing.T) { findBug(t, bug, func(s uint64) uint64 { return s &^ 1 }) })
+	}
+}
+
+// findBug looks how many seeds it takes.
+func findBug(t *testing.T, bug Bug, kind func(uint64) uint64) {
+	const limit = 60
+	for n := range limit {
+		cfg := config(kind(2 + rand.Uint64N(1<<40)))
+		cfg.Bug = bug
+		if r, _ := run(t, cfg); len(r.Found) > 0 {
+			t.Logf("found by the seed number %d, %d: %.300s", n+1, cfg.Seed, r.Found[0])
+			return
+		}
+	}
+	t.Errorf("not found in %d seeds", limit)
 }

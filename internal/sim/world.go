@@ -2,9 +2,6 @@ package sim
 
 import (
 	"container/heap"
-	"crypto/sha256"
-	"fmt"
-	"hash"
 	"io"
 	"math/rand/v2"
 	"runtime/debug"
@@ -21,6 +18,9 @@ type Config struct {
 	For   time.Duration // of faults, in virtual time; default 20 s
 	Bug   Bug           // planted
 	Trace io.Writer     // nil: none
+	// Broker has whole brokers run on the nodes, instead of raft groups alone. The run is
+	// inside of a bubble of testing/synctest then.
+	Broker bool
 }
 
 // Bug is a fault of the broker that is planted to see whether it is found.
@@ -45,18 +45,21 @@ type Result struct {
 	Faults map[string]int
 }
 
-// start of the virtual time; clocks that jump start here too.
+// epoch is the start of the virtual time, where there is no bubble.
 var epoch = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// World is one run.
+// World is one run. All of it belongs to one goroutine, but for the log below. With
+// brokers there are others, which have something done here by post.
 type World struct {
-	cfg    Config
-	rng    *rand.Rand
-	now    time.Time
-	events events
-	seq    uint64
-	hash   hash.Hash
-	found  []string
+	cfg     Config
+	rng     *rand.Rand
+	dice    *rand.Rand // of the faults, with brokers
+	began   time.Time
+	now     time.Time
+	events  events
+	seq     uint64
+	bubble  bubble
+	journal journal
 
 	nodes    []*node
 	replicas map[uint64]*node // of replica ids that are in use
@@ -65,7 +68,8 @@ type World struct {
 	net      network
 	faults   faults
 	clients  []client
-	calm     bool // no new faults
+	calm     bool   // no new faults
+	whole    *whole // with brokers
 
 	kafka check.Kafka
 	queue check.Queue
@@ -120,43 +124,34 @@ func (w *World) upTo(d time.Duration) time.Duration { return time.Duration(w.rng
 // chance is true once in n times.
 func (w *World) chance(n int) bool { return w.rng.IntN(n) == 0 }
 
-// trace tells what happens.
-func (w *World) trace(format string, args ...any) {
-	line := fmt.Sprintf("%10.6f ", w.now.Sub(epoch).Seconds()) + fmt.Sprintf(format, args...) + "\n"
-	_, _ = io.WriteString(w.hash, line)
-	if w.cfg.Trace != nil {
-		_, _ = io.WriteString(w.cfg.Trace, line)
-	}
-}
-
-// fail notes a violation.
-func (w *World) fail(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	w.trace("VIOLATION %s", text)
-	w.found = append(w.found, text)
-}
-
 // Run runs one simulation. Package crypto/rand must give what the seed
-// says: see testing/cryptotest.
+// says: see testing/cryptotest. With brokers it must be called in a bubble of testing/synctest.
 func Run(cfg Config) (r Result) {
 	if cfg.For == 0 {
 		cfg.For = 20 * time.Second
 	}
 	w := &World{
-		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), now: epoch, hash: sha256.New(),
+		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), dice: rand.New(rand.NewPCG(cfg.Seed, 2)), began: epoch,
 		replicas: make(map[uint64]*node),
 	}
+	if cfg.Broker {
+		w.began = time.Now()
+		w.bubble.init()
+	}
+	w.now = w.began
+	w.journal.init(cfg.Trace)
 	defer func() {
 		if p := recover(); p != nil {
 			w.fail("panic: %v\n%s", p, debug.Stack())
 		}
-		r = Result{Found: w.found, Hash: fmt.Sprintf("%x", w.hash.Sum(nil)[:8]), Acked: w.acked, Reads: w.reads, Faults: w.faults.count}
+		w.end()
+		r = Result{Found: w.journal.found, Hash: w.journal.sum(), Acked: w.acked, Reads: w.reads, Faults: w.faults.count}
 	}()
 	w.build()
 	w.run(cfg.For)
 	w.heal()
 	w.drain()
-	if len(w.found) == 0 {
+	if !w.failed() {
 		w.judge()
 	}
 	return r
@@ -171,11 +166,18 @@ func (w *World) build() {
 		w.nextID++
 		w.nodes = append(w.nodes, newNode(w, i+1, w.nextID))
 	}
-	for id := record.LogID(1); id <= 4; id++ {
-		w.logs = append(w.logs, w.newGroup(id, nodes))
+	if w.cfg.Broker {
+		w.whole = newWhole(w)
+	} else {
+		for id := record.LogID(1); id <= 4; id++ {
+			w.logs = append(w.logs, w.newGroup(id, nodes))
+		}
 	}
 	for _, n := range w.nodes {
 		n.start()
+	}
+	if w.cfg.Broker {
+		w.whole.open()
 	}
 	for _, g := range w.logs {
 		w.addClients(g)
@@ -191,7 +193,21 @@ func (w *World) run(d time.Duration) { w.until(d, func() bool { return false }) 
 // until lets time pass until done says so; false when it took longer than d.
 func (w *World) until(d time.Duration, done func() bool) bool {
 	end := w.now.Add(d)
-	for len(w.found) == 0 && len(w.events) > 0 && !w.events[0].at.After(end) {
+	for !w.failed() {
+		if w.cfg.Broker {
+			w.settle()
+		}
+		if len(w.events) == 0 || w.events[0].at.After(end) {
+			if !w.cfg.Broker || !w.now.Before(end) {
+				w.now = end
+				return false
+			}
+			w.sleep(end)
+			continue
+		}
+		if w.cfg.Broker && !w.sleep(w.events[0].at) {
+			continue // something has come up before
+		}
 		e := heap.Pop(&w.events).(event)
 		if e.at.After(w.now) {
 			w.now = e.at
@@ -200,9 +216,6 @@ func (w *World) until(d time.Duration, done func() bool) bool {
 		if done() {
 			return true
 		}
-	}
-	if len(w.found) == 0 {
-		w.now = end
 	}
 	return false
 }
