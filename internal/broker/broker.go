@@ -70,6 +70,9 @@ type Config struct {
 	ClusterID string    // of a cluster that is founded now; "": random
 	// OnNodes, when set, is called with all members whenever they change. It must not block.
 	OnNodes func([]Node)
+	// OnCatalogDamage, when set, is called when the copy of the catalog on this node
+	// turns out to be damaged while it works. It must not block.
+	OnCatalogDamage func(error)
 
 	DefaultPartitions int32             // of a topic that is created without a number, 1
 	TopicDefaults     map[string]string // topic configs that hold where a topic sets none

@@ -84,6 +84,9 @@ func (h *healer) look(ctx context.Context, p *catalog.Placement, g *replica.Grou
 	me := h.b.cfg.Replica
 	switch {
 	case p.Log == catalog.LogID:
+		if err := h.damage(p.Log, g); errors.Is(err, storage.ErrDamaged) && h.b.cfg.OnCatalogDamage != nil {
+			h.b.cfg.OnCatalogDamage(err)
+		}
 	case p.Rebuilding != nil && p.Rebuilding.Replica == me:
 		h.comeBack(ctx, p)
 	case !slices.Contains(p.Replicas, me):

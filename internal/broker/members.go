@@ -51,6 +51,32 @@ func (b *Broker) ReplaceNode(ctx context.Context, id uint64) error {
 	return err
 }
 
+// GiveUp is ReplaceNode for a node that says itself that its data directory, which has
+// the id store, is damaged. It is done when every log with a replica there has a majority of
+// replicas elsewhere that are up to date; else the error says what is missing.
+// AccessRefused: it will never be done.
+func (b *Broker) GiveUp(ctx context.Context, id uint64, store string) error {
+	n := b.members.load().byID[id]
+	switch {
+	case n == nil || !n.Member() || id == b.cfg.Node || store == "":
+		return errorf(AccessRefused, "node %d is not another member of this cluster", id)
+	case n.State == catalog.Joining && n.Store == "":
+		return nil // done before
+	case n.Store != store:
+		return errorf(AccessRefused, "node %d is a member with another data directory", id)
+	}
+	for _, p := range b.places.all() {
+		if !p.Holds(n.Replica) {
+			continue
+		}
+		if err := b.spare(p, n.Replica); err != nil {
+			return fmt.Errorf("the data directory of node %d is still needed: %w", id, err)
+		}
+	}
+	_, err := b.change(ctx, &catalog.Command{ReplaceNode: &catalog.ReplaceNode{ID: id, Replica: n.Replica}})
+	return err
+}
+
 // DrainNode moves all leaders off a node and keeps new ones away; undo lets
 // them come back.
 func (b *Broker) DrainNode(ctx context.Context, id uint64, undo bool) error {

@@ -48,6 +48,11 @@ func (n *Node) openLinks(ctx context.Context) error {
 	if err := n.openTransport(); err != nil {
 		return err
 	}
+	if file != nil && n.anew != nil { // the last start came as far, and no further
+		if err := n.reborn(); err != nil {
+			return err
+		}
+	}
 	switch {
 	case file != nil:
 		return nil
@@ -86,6 +91,9 @@ func (n *Node) adopt(file *clusterFile) {
 
 // identity is who this node is now.
 func (n *Node) identity() transport.Identity {
+	if n.former != "" { // it speaks for the directory that it has to give up
+		return transport.Identity{Node: n.cfg.Cluster.NodeID, Store: n.former}
+	}
 	id := transport.Identity{Node: n.cfg.Cluster.NodeID, Store: n.store.ID()}
 	if file := n.links.file.Load(); file != nil {
 		id.Cluster, id.Replica = file.Cluster, file.Replica
@@ -100,6 +108,9 @@ func (n *Node) openTransport() error {
 	}
 	t := transport.Config{
 		Listen: c.Listen, Listener: c.listener, Identity: n.identity, Admit: n.admits, Logger: n.log, Registerer: n.registry,
+	}
+	if n.former != "" {
+		t.Registerer = nil // it is opened again
 	}
 	if c.Cert != "" {
 		var err error
@@ -152,6 +163,7 @@ func (n *Node) found(ctx context.Context) error {
 		waits: func(text string) { n.links.waits.Store(&text) },
 		log:   n.log,
 		pause: foundingPause,
+		joins: n.anew != nil,
 	}
 	n.links.founding.Store(f)
 	defer n.links.founding.Store(nil)
@@ -161,6 +173,9 @@ func (n *Node) found(ctx context.Context) error {
 	}
 	n.log.Info("this node is a member of a cluster now", "cluster", file.Cluster, "replica", file.Replica, "founders", numbers(file.Founders))
 	n.links.waits.Store(nil)
+	if n.anew != nil {
+		return n.reborn()
+	}
 	return nil
 }
 

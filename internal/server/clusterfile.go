@@ -59,7 +59,7 @@ func readClusterFile(f vfs.FS, dir string) (*clusterFile, error) {
 	}
 	line, sum, ok := strings.Cut(text, "\n")
 	if !ok || sum != clusterSum(line+"\n") {
-		return nil, fmt.Errorf("%s is damaged: this node cannot know any more who it is. If the other nodes are well, replace it (waybill cluster replace) and give it an empty data directory", name)
+		return nil, fmt.Errorf("%s is damaged: %w. If the other nodes are well, replace it (waybill cluster replace) and give it an empty data directory", name, errClusterFile)
 	}
 	var c clusterFile
 	if err := json.Unmarshal([]byte(line), &c); err != nil {

@@ -42,6 +42,8 @@ type founding struct {
 	waits func(string)
 	log   *slog.Logger
 	pause time.Duration
+	// joins says that there is a cluster, so that none is to be founded.
+	joins bool
 
 	mu   sync.Mutex // guards view
 	view []member   // whom this node has found behind its list; nil: not all yet
@@ -52,7 +54,8 @@ type joinRequest struct {
 	Node  uint64 `json:"node"`
 	Store string `json:"store"`
 	Addr  string `json:"addr"`
-	Admit bool   `json:"admit"` // have it admitted; else it only wants to know
+	Admit bool   `json:"admit"`          // have it admitted; else it only wants to know
+	Lost  string `json:"lost,omitempty"` // instead: give up the node's data directory with that id
 }
 
 // joinAnswer is the answer, as JSON.
@@ -65,9 +68,10 @@ type joinAnswer struct {
 	Cluster  string   `json:"cluster,omitempty"` // of a member, as is what follows
 	Founders []member `json:"founders,omitempty"`
 	Members  []member `json:"members,omitempty"`
-	Replica  uint64   `json:"replica,omitempty"` // that the asking node gets
-	Refused  string   `json:"refused,omitempty"` // why it never will
-	Wait     string   `json:"wait,omitempty"`    // why it is not yet
+	Replica  uint64   `json:"replica,omitempty"`  // that the asking node gets
+	Refused  string   `json:"refused,omitempty"`  // why it never will
+	Wait     string   `json:"wait,omitempty"`     // why it is not yet
+	GivenUp  bool     `json:"given_up,omitempty"` // Lost was
 }
 
 // errRefused: the cluster does not want this node.
@@ -112,6 +116,9 @@ func (f *founding) round(ctx context.Context) (file *clusterFile, wait string, e
 	if len(members) > 0 {
 		f.see(nil)
 		return f.join(ctx, members)
+	}
+	if f.joins {
+		return nil, "no node of --join is a member of a cluster, and this one was; no answer from " + strings.Join(missing, "; "), nil
 	}
 	if len(missing) > 0 {
 		f.see(nil)

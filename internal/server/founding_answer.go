@@ -23,7 +23,10 @@ func (n *Node) answerJoin(ctx context.Context, from transport.Identity, request 
 	switch file := n.links.file.Load(); {
 	case file != nil:
 		a.Cluster, a.Founders, a.Members = file.Cluster, file.Founders, n.links.members()
-		if q.Admit {
+		switch {
+		case q.Lost != "":
+			n.giveUp(ctx, q, &a)
+		case q.Admit:
 			n.admit(ctx, q, &a)
 		}
 	default:
@@ -49,6 +52,26 @@ func (n *Node) admit(ctx context.Context, q joinRequest, a *joinAnswer) {
 		a.Members = n.links.members()
 		n.log.Info("a node joins the cluster", "node", q.Node, "replica", admitted.Replica, "addr", q.Addr)
 	case errors.As(err, &refusal) && refusal.Kind != broker.Unavailable:
+		a.Refused = refusal.Text
+	default:
+		a.Wait = err.Error()
+	}
+}
+
+// giveUp has the cluster do without the damaged data directory of a node.
+func (n *Node) giveUp(ctx context.Context, q joinRequest, a *joinAnswer) {
+	b := n.links.broker.Load()
+	if b == nil {
+		a.Wait = "it is starting"
+		return
+	}
+	err := b.GiveUp(ctx, q.Node, q.Lost)
+	var refusal *broker.Error
+	switch {
+	case err == nil:
+		a.GivenUp = true
+		n.log.Warn("the damaged data directory of a node is given up; the node gets a new replica id", "node", q.Node)
+	case errors.As(err, &refusal) && refusal.Kind == broker.AccessRefused:
 		a.Refused = refusal.Text
 	default:
 		a.Wait = err.Error()

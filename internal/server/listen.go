@@ -36,6 +36,9 @@ func listen(name, flag, addr string) (net.Listener, error) {
 }
 
 func (n *Node) serveHTTP() (err error) {
+	if n.listeners.http != nil {
+		return nil
+	}
 	if n.listeners.http, err = listen("HTTP", "http", n.cfg.HTTP.Listen); err != nil {
 		return err
 	}

@@ -71,9 +71,12 @@ type Node struct {
 	admin  *admin.Server
 	disk   diskSpace
 
+	anew   *rebirth // the data directory was, or is being, replaced by an empty one; nil: no
+	former string   // id of the damaged one, while this node asks for that
+
 	listeners listeners
 	serving   sync.WaitGroup // one for each Serve, and the disk watcher
-	failed    chan error     // a listener that ended by itself
+	failed    chan error     // why it cannot go on
 	watching  context.CancelFunc
 	view      atomic.Pointer[admin.View] // nil until all listeners are up
 	stopping  atomic.Bool
@@ -85,27 +88,54 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Node, error) {
 	return startOn(ctx, vfs.OS{}, cfg, log)
 }
 
-// startOn starts a node on a file system of its own.
+// startOn starts a node on a file system of its own. One whose data directory is
+// damaged as a whole begins anew.
 func startOn(ctx context.Context, fs vfs.FS, cfg Config, log *slog.Logger) (*Node, error) {
-	n := &Node{cfg: cfg, fs: fs, log: log, registry: prometheus.NewRegistry(), started: time.Now(), failed: make(chan error, 3)}
+	n, err := tryStart(ctx, fs, &cfg, log, false)
+	if err == nil || !beyondRepair(&cfg, err) {
+		return n, err
+	}
+	log.Error("this node cannot start with its data directory, which is damaged; it begins anew, when the others can do without it", "err", err)
+	return tryStart(ctx, fs, &cfg, log, true)
+}
+
+func tryStart(ctx context.Context, fs vfs.FS, cfg *Config, log *slog.Logger, anew bool) (*Node, error) {
+	n := &Node{cfg: *cfg, fs: fs, log: log, registry: prometheus.NewRegistry(), started: time.Now(), failed: make(chan error, 3)}
 	n.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
-	if err := n.start(ctx); err != nil {
+	if err := n.start(ctx, anew); err != nil {
 		// The reason for the failure is the error to tell; what stopping meets is a consequence.
 		if also := n.Stop(context.Background()); also != nil {
 			log.Warn("server: stopping after a failed start", "err", also)
+		}
+		if n.links.transport != nil {
+			cfg.Cluster.listener = nil // it was closed
 		}
 		return nil, err
 	}
 	return n, nil
 }
 
-func (n *Node) start(ctx context.Context) (err error) {
+func (n *Node) start(ctx context.Context, anew bool) (err error) {
 	n.auth, err = auth.New(auth.Options{Users: n.cfg.Users, NoGuest: !n.cfg.Guest, Registerer: n.registry})
 	if err != nil {
 		return err
+	}
+	if err := n.makeDir(); err != nil {
+		return err
+	}
+	if n.anew, err = n.begunAnew(); err != nil {
+		return err
+	}
+	if anew || n.anew != nil {
+		if err := n.serveHTTP(); err != nil { // it may take long
+			return err
+		}
+		if err := n.beginAnew(ctx); err != nil {
+			return err
+		}
 	}
 	if err := n.openStore(); err != nil {
 		return err
@@ -133,8 +163,8 @@ func (n *Node) start(ctx context.Context) (err error) {
 	return nil
 }
 
-// openStore opens the data directory.
-func (n *Node) openStore() error {
+// makeDir sees to it that there is a data directory.
+func (n *Node) makeDir() error {
 	dir, err := filepath.Abs(n.cfg.DataDir)
 	if err != nil {
 		return fmt.Errorf("data directory %s: %w", n.cfg.DataDir, err)
@@ -143,6 +173,12 @@ func (n *Node) openStore() error {
 	if err := vfs.MakeDirs(n.fs, dir); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
+	return nil
+}
+
+// openStore opens the data directory.
+func (n *Node) openStore() (err error) {
+	dir := n.dir
 	if n.disk, err = measure(n.fs, dir, n.cfg.Disk); err != nil {
 		return err
 	}
@@ -176,6 +212,7 @@ func (n *Node) openBroker(ctx context.Context) error {
 	brokerConfig := broker.Config{
 		Store: n.store, Node: n.cfg.Cluster.NodeID, Replica: n.replicaID(),
 		Leaders: n.links.leaders, Addresses: n.links.told, OnNodes: n.membersChanged,
+		OnCatalogDamage:   n.catalogDamaged,
 		DefaultPartitions: n.cfg.Kafka.NumPartitions,
 		TopicDefaults:     n.cfg.Kafka.TopicDefaults,
 		Groups:            n.cfg.Kafka.GroupConfig(),
@@ -265,7 +302,17 @@ func (n *Node) fatal(err error) {
 	os.Exit(1)
 }
 
-// Failed delivers the error of a listener that ended by itself.
+// catalogDamaged ends the node in order: it does not learn any more what exists. It begins
+// anew when it is started again.
+func (n *Node) catalogDamaged(err error) {
+	select {
+	case n.failed <- fmt.Errorf("the copy of the catalog on this node is damaged; start it again, and it is rebuilt: %w", err):
+	default: // it ends already
+	}
+}
+
+// Failed delivers why the node cannot go on: a listener that ended by itself, a
+// damaged catalog.
 func (n *Node) Failed() <-chan error { return n.failed }
 
 // ready returns nil when the node serves its clients, else why it does not.

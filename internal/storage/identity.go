@@ -56,8 +56,8 @@ func (s *Store) identify() (fresh bool, err error) {
 	}
 	if !slices.Contains(names, markerNew) {
 		for _, name := range names {
-			// A file system of its own begins with lost+found.
-			if name != lockName && name != "lost+found" {
+			// A file system of its own begins with lost+found; what was set aside is no store.
+			if name != lockName && name != "lost+found" && name != damagedName {
 				return false, fmt.Errorf("%w: it holds %s, but no file %s", ErrForeign, name, markerName)
 			}
 		}
@@ -107,6 +107,10 @@ func encodeMarker(id string) []byte {
 	b := fmt.Appendf(nil, markerFormat, id)
 	return fmt.Appendf(b, markerSum, crc32.Checksum(b, castagnoli))
 }
+
+// ReadID returns the id of the store in a directory, which need not be open;
+// [os.ErrNotExist] when there is none.
+func ReadID(fs vfs.FS, dir string) (string, error) { return readMarker(fs, path.Join(dir, markerName)) }
 
 // readMarker reads the id of a store.
 func readMarker(fs vfs.FS, name string) (id string, err error) {
