@@ -164,7 +164,7 @@ func (w *rewriter) head(seq uint64, room int64) error {
 	f := w.file
 	size := max(f.size, alignUp(max(room, f.pos+room/2)))
 	if from := max(f.size, f.pos); from < size {
-		if err := zero(f.file, from, size, nil); err != nil {
+		if err := zero(f.file, from, size); err != nil {
 			return err
 		}
 	}

@@ -39,6 +39,7 @@ type Store struct {
 	flusher  *flusher
 	space    space
 	active   atomic.Uint64   // id of the WAL file that is being written
+	filled   fullness        // how full that is
 	synced   atomic.Uint64   // sequence of the last batch that is durable
 	written  atomic.Bool     // something was written since the last checkpoint
 	sealed   chan sealedFile // from the WAL goroutine to the flusher

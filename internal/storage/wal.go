@@ -316,6 +316,7 @@ func (w *wal) write() error {
 	m.batchEntries.Observe(float64(len(w.crcs)))
 	m.walBytes.Add(float64(len(b)))
 	f.pos += int64(len(b))
+	w.store.filled.set(f.pos, f.size)
 	w.seq++
 	w.dirty, w.bare = true, true
 	w.store.synced.Store(w.seq)

@@ -17,9 +17,7 @@ const (
 	walSuffix  = ".wal"
 	newSuffix  = ".new" // of a file that is not ready yet: removed at Open
 	firstWAL   = 8 << 20
-	zeroPiece  = 1 << 20
-	zeroSync   = 4 << 20 // sync so often while zeroing, to keep the syncs of others short
-	poolSize   = 2       // WAL files kept for another use
+	poolSize   = 2 // WAL files kept for another use
 	retryEvery = time.Second
 )
 
@@ -40,32 +38,13 @@ func newWALFile(store string, id uint64, f vfs.File, size int64) *walFile {
 
 // extend makes room for a batch that is larger than the file.
 func (f *walFile) extend(size int64) error {
-	if err := zero(f.file, f.size, size, nil); err != nil {
+	if err := zero(f.file, f.size, size); err != nil {
 		return fmt.Errorf("make room in the WAL: %w", err)
 	}
 	if err := f.file.Sync(); err != nil {
 		return fmt.Errorf("make room in the WAL: %w", mustNotRetry{err})
 	}
 	f.size = size
-	return nil
-}
-
-// zero writes zeros over [from, to) of f, calling pause now and then.
-func zero(f vfs.File, from, to int64, pause func() error) error {
-	piece := make([]byte, min(zeroPiece, to-from))
-	for done := int64(0); from < to; {
-		n := min(int64(len(piece)), to-from)
-		if _, err := f.WriteAt(piece[:n], from); err != nil {
-			return err
-		}
-		from, done = from+n, done+n
-		if pause != nil && done >= zeroSync {
-			done = 0
-			if err := pause(); err != nil {
-				return err
-			}
-		}
-	}
 	return nil
 }
 
@@ -125,6 +104,7 @@ func (p *preparer) run() {
 		}
 		select {
 		case p.next <- f:
+			p.store.filled.set(0, f.size)
 		case <-p.store.wal.done:
 			closeClean(f.file)
 			return
@@ -160,47 +140,6 @@ func (p *preparer) make() (*walFile, error) {
 	}
 	p.id = id
 	return newWALFile(p.store.id, id, f, size), nil
-}
-
-// blank makes a file under a temporary name, or takes one from the pool.
-func (p *preparer) blank(temp string) (vfs.File, int64, error) {
-	fs := p.store.fs
-	if old := p.popPool(); old != "" {
-		if err := fs.Rename(old, temp); err != nil {
-			return nil, 0, err
-		}
-		f, err := fs.Open(temp)
-		if err != nil {
-			return nil, 0, err
-		}
-		size, err := f.Size()
-		if err != nil {
-			closeClean(f)
-		}
-		return f, size &^ (sector - 1), err
-	}
-	f, err := fs.Create(temp)
-	if err != nil {
-		return nil, 0, err
-	}
-	size := min(p.size, p.store.opts.WALFileSize)
-	err = zero(f, 0, size, func() error {
-		select {
-		case <-p.store.wal.done:
-			return ErrClosed
-		default:
-			return f.SyncData()
-		}
-	})
-	if err == nil {
-		err = f.Sync()
-	}
-	if err != nil {
-		closeClean(f)
-		return nil, 0, errors.Join(err, fs.Remove(temp))
-	}
-	p.size = 2 * size
-	return f, size, nil
 }
 
 // publish gives a file its lasting name.
