@@ -39,6 +39,9 @@ func isUsage(err error) bool {
 // Main runs the command line and returns the exit code. SIGINT and SIGTERM end a
 // running command in order; a second one ends the process at once.
 func Main() int {
+	if len(os.Args) > 1 && os.Args[1] == "serve" { // a node and nothing else
+		server.CoarseTimers()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // from now on the default holds again
