@@ -239,7 +239,7 @@ func (ch *channel) complete() error {
 		ch.mu.Unlock()
 	}
 	ch.conn.pending.add()
-	queues, err := ch.conn.route(&in.pub, ch, tag)
+	queues, err := ch.conn.route(ch.conn.session, &in.pub, ch, tag)
 	if queues > 0 {
 		return nil // Published is called
 	}

@@ -125,15 +125,20 @@ func (ch *channel) declareReplies(m *spec.QueueDeclare) (ok bool, err error) {
 }
 
 // route is Session.Publish, save for answers that go to an address.
-func (c *conn) route(p *broker.Publication, to broker.Publisher, tag uint64) (queues int, err error) {
+func (c *conn) route(by publisher, p *broker.Publication, to broker.Publisher, tag uint64) (queues int, err error) {
 	if p.Exchange != "" || !strings.HasPrefix(p.RoutingKey, replyPrefix) {
-		return c.session.Publish(p, to, tag)
+		return by.Publish(p, to, tag)
 	}
 	if !c.server.answer(p.RoutingKey, p.Stored) {
 		return 0, nil
 	}
 	to.Published(tag, nil)
 	return 1, nil
+}
+
+// publisher is a broker.Session, or what gathers for it.
+type publisher interface {
+	Publish(p *broker.Publication, to broker.Publisher, tag uint64) (queues int, err error)
 }
 
 // answers reports whether there may be somebody at an address.

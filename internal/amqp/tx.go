@@ -148,13 +148,15 @@ func (ch *channel) txRollback() error {
 	return nil
 }
 
-// publishAll publishes what was buffered and waits until it is durable.
+// publishAll publishes what was buffered and waits until it is durable. Each queue
+// gets all of its messages or none.
 func (tx *transaction) publishAll() error {
 	all := newTally()
+	together := tx.ch.conn.session.Together()
 	for i := range tx.pubs {
 		p := &tx.pubs[i]
 		all.add()
-		queues, err := tx.ch.conn.route(&p.pub, all, 0)
+		queues, err := tx.ch.conn.route(together, &p.pub, all, 0)
 		if queues > 0 {
 			continue
 		}
@@ -163,6 +165,7 @@ func (tx *transaction) publishAll() error {
 		}
 		all.done(err)
 	}
+	together.Post()
 	return tx.wait(all, "publish")
 }
 

@@ -32,6 +32,16 @@ func (f *fifo[T]) pop() T {
 	return v
 }
 
+// popLast removes the last item.
+func (f *fifo[T]) popLast() T {
+	var zero T
+	last := len(f.items) - 1
+	v := f.items[last]
+	f.items[last] = zero
+	f.items = f.items[:last]
+	return v
+}
+
 // drain removes all items and returns them.
 func (f *fifo[T]) drain() []T {
 	items := f.items[f.head:]

@@ -31,6 +31,15 @@ type Publisher interface {
 // while it is short of disk: that is the back-pressure on a publishing
 // connection.
 func (s *Session) Publish(p *Publication, to Publisher, tag uint64) (queues int, err error) {
+	s.b.alarm.wait()
+	return s.publish(p, to, tag, func(q *Queue, c command) {
+		s.b.budget.acquire(int64(len(c.stored)))
+		q.post(c)
+	})
+}
+
+// publish routes p and hands it over for each queue.
+func (s *Session) publish(p *Publication, to Publisher, tag uint64, hand func(*Queue, command)) (queues int, err error) {
 	x, ok := s.vhost.exchanges.get(p.Exchange)
 	if !ok {
 		return 0, s.vhost.noExchange(p.Exchange)
@@ -38,7 +47,6 @@ func (s *Session) Publish(p *Publication, to Publisher, tag uint64) (queues int,
 	if x.spec.Internal {
 		return 0, errorf(AccessRefused, "cannot publish to internal exchange '%s' in vhost '%s'", p.Exchange, s.vhost.name)
 	}
-	s.b.alarm.wait()
 	r := s.routers.Get().(*router)
 	defer s.routers.Put(r)
 	list := r.route(x, p)
@@ -46,7 +54,7 @@ func (s *Session) Publish(p *Publication, to Publisher, tag uint64) (queues int,
 	case 0:
 		s.b.metrics.unroutable.Inc()
 	case 1:
-		list[0].accept(p.Stored, to, tag)
+		hand(list[0], command{kind: cmdPublish, stored: p.Stored, to: to, tag: tag})
 	default:
 		if to != nil {
 			f := &fanout{to: to, tag: tag}
@@ -54,22 +62,10 @@ func (s *Session) Publish(p *Publication, to Publisher, tag uint64) (queues int,
 			to = f
 		}
 		for _, q := range list {
-			q.acceptShared(p.Stored, to, tag)
+			hand(q, command{kind: cmdPublish, stored: p.Stored, to: to, tag: tag, shared: len(p.Stored) >= worthSharing})
 		}
 	}
 	return len(list), nil
-}
-
-// accept hands one stored message to the queue, within the budget.
-func (q *Queue) accept(stored []byte, to Publisher, tag uint64) {
-	q.vhost.b.budget.acquire(int64(len(stored)))
-	q.publish(stored, to, tag)
-}
-
-// acceptShared is accept for a message that other queues get, too.
-func (q *Queue) acceptShared(stored []byte, to Publisher, tag uint64) {
-	q.vhost.b.budget.acquire(int64(len(stored)))
-	q.post(command{kind: cmdPublish, stored: stored, to: to, tag: tag, shared: len(stored) >= worthSharing})
 }
 
 // worthSharing is the size from which a message in several queues is written once.

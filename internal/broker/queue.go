@@ -51,14 +51,16 @@ type Queue struct {
 	pubs    fifo[publish]
 	pending int64 // bytes of the bodies in pubs
 	built   int   // how many of pubs are in built entries
-	entries fifo[builtEntry]
-	waits   fifo[wait]
-	spans   []storage.Span  // what of the entry built last other queues have, too
-	dones   []func(error)   // called when what is settled now is applied
-	subs    []*Subscription // not closed
-	far     *away           // not led here, and something was asked of it
-	graves  burials
-	sums    sums
+
+	refusing bool // the next publish shares its entry with one that was refused
+	entries  fifo[builtEntry]
+	waits    fifo[wait]
+	spans    []storage.Span  // what of the entry built last other queues have, too
+	dones    []func(error)   // called when what is settled now is applied
+	subs     []*Subscription // not closed
+	far      *away           // not led here, and something was asked of it
+	graves   burials
+	sums     sums
 
 	fresh    record.Offset // the first message of the entry that is being applied
 	gathered time.Time     // since when settled messages wait for an entry
@@ -198,10 +200,4 @@ func (q *Queue) move(here bool) {
 			q.vhost.b.host.Remove(q.spec.Log)
 		}
 	}
-}
-
-// publish adds one stored message; to, which may be nil, hears of it when it
-// is applied, or given up.
-func (q *Queue) publish(stored []byte, to Publisher, tag uint64) {
-	q.post(command{kind: cmdPublish, stored: stored, to: to, tag: tag})
 }

@@ -67,6 +67,11 @@ type awayPub struct {
 	tag    uint64
 	since  time.Time
 	state  awayState
+	more   bool // it shares its entry with the next one: they are sent in one frame, or given up together
+}
+
+func (p *awayPub) command() command {
+	return command{kind: cmdPublish, stored: p.stored, to: p.to, tag: p.tag, more: p.more}
 }
 
 type awayState uint8
@@ -112,7 +117,7 @@ func (a *away) command(c *command) {
 	}
 	switch c.kind {
 	case cmdPublish:
-		a.pubs.push(awayPub{stored: c.stored, to: c.to, tag: c.tag, since: a.now()})
+		a.keep(c)
 	case cmdVerb:
 		a.verbs.push(awayVerb{verb: c.verb, since: a.now(), after: a.end()})
 	case cmdSettle:
@@ -130,6 +135,15 @@ func (a *away) command(c *command) {
 	case cmdClose:
 		a.close(c.sub)
 	}
+}
+
+// keep takes a publish in. Those that share an entry are of the same time.
+func (a *away) keep(c *command) {
+	p := awayPub{stored: c.stored, to: c.to, tag: c.tag, since: a.now(), more: c.more}
+	if n := a.pubs.len(); n > 0 && a.pubs.at(n-1).more {
+		p.since = a.pubs.at(n - 1).since
+	}
+	a.pubs.push(p)
 }
 
 func (a *away) now() time.Time { return a.q.vhost.b.cfg.Now() }
@@ -233,27 +247,40 @@ func (a *away) sendPubs() {
 			a.next++
 			continue
 		}
-		n, size := 0, 0
-		for a.next+uint64(n) < a.end() {
-			p := a.pub(a.next + uint64(n))
-			if p.state == awayAnswered || n > 0 && size+len(p.stored) > publishFrame {
-				break
-			}
-			n++
-			size += len(p.stored)
-		}
+		kind, n, size := a.frameful()
 		if !s.link.reserve(s, size) {
 			return
 		}
 		at := a.pubs.head + int(a.next-a.first)
 		batch := a.pubs.items[at : at+n]
-		s.link.publish(s, a.next, batch)
+		s.link.publish(kind, s, a.next, batch)
 		for i := range batch {
 			batch[i].state = awaySent
 		}
 		a.next += uint64(n)
 		a.open += n
 	}
+}
+
+// frameful is how many publishes from next on go into one frame, and their
+// bytes: some that have nothing to do with each other, or all that share an entry.
+func (a *away) frameful() (kind frameKind, n, size int) {
+	together := a.pub(a.next).more
+	for a.next+uint64(n) < a.end() {
+		p := a.pub(a.next + uint64(n))
+		if !together && (p.more || p.state == awayAnswered || n > 0 && size+len(p.stored) > publishFrame) {
+			break
+		}
+		n++
+		size += len(p.stored)
+		if together && !p.more {
+			break
+		}
+	}
+	if together {
+		return frameTogether, n, size
+	}
+	return framePublish, n, size
 }
 
 // sendVerbs sends the verbs whose turn it is.
@@ -340,7 +367,7 @@ func (a *away) answered(code errorCode, first, count uint64) error {
 
 // finish answers one publish.
 func (a *away) finish(p *awayPub, err error) {
-	c := command{kind: cmdPublish, stored: p.stored, to: p.to, tag: p.tag}
+	c := p.command()
 	*p = awayPub{state: awayAnswered}
 	a.q.fail(&c, err)
 }
@@ -438,7 +465,8 @@ func (a *away) home() {
 	}
 	for _, p := range a.pubs.drain() {
 		if p.state != awayAnswered {
-			q.do(&command{kind: cmdPublish, stored: p.stored, to: p.to, tag: p.tag})
+			c := p.command()
+			q.do(&c)
 		}
 	}
 	for _, v := range a.verbs.drain() {
@@ -458,7 +486,8 @@ func (a *away) over() {
 	q.far = nil
 	for _, p := range a.pubs.drain() {
 		if p.state != awayAnswered {
-			q.command(&command{kind: cmdPublish, stored: p.stored, to: p.to, tag: p.tag})
+			c := p.command()
+			q.command(&c)
 		}
 	}
 	for _, v := range a.verbs.drain() {

@@ -13,6 +13,7 @@ type command struct {
 	sub     *Subscription   // cmdSettle, cmdRecover, cmdResume, cmdCancel, cmdClose
 	stored  []byte          // cmdPublish
 	shared  bool            // cmdPublish: other queues have the same stored
+	more    bool            // cmdPublish: it shares its entry with the next one, see Together
 	to      Publisher       // cmdPublish, may be nil; the *guest of cmdGuestOpen and cmdGuestPublish
 	tag     uint64          // cmdPublish
 	offsets []record.Offset // cmdSettle
@@ -52,18 +53,21 @@ type (
 	lead struct{} // begin: a memory group has no election
 )
 
-// post puts a command into the inbox.
-func (q *Queue) post(c command) {
+// post puts commands into the inbox, one behind the other. They are all urgent, or
+// all patient.
+func (q *Queue) post(cs ...command) {
 	if q.offline != nil {
-		q.fail(&c, q.offline)
+		for i := range cs {
+			q.fail(&cs[i], q.offline)
+		}
 		return
 	}
-	patient := c.patient()
+	patient := cs[0].patient()
 	q.mu.Lock()
 	first := len(q.inbox) == 0
 	urge := !patient && !q.urged
 	q.urged = q.urged || urge
-	q.inbox = append(q.inbox, c)
+	q.inbox = append(q.inbox, cs...)
 	group := q.group
 	q.mu.Unlock()
 	posted := true

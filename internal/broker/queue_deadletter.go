@@ -174,7 +174,7 @@ func (q *Queue) deadLetter(m *record.Message, reason string, b *burial) {
 		}
 		// A shard must not wait for room; maxBurials bounds what goes over it.
 		q.vhost.b.budget.used.Add(int64(len(dead.Stored)))
-		t.publish(dead.Stored, to, 0)
+		t.post(command{kind: cmdPublish, stored: dead.Stored, to: to})
 	}
 }
 

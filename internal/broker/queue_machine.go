@@ -30,6 +30,12 @@ type publish struct {
 	bytes    uint32 // of its body
 	expiring bool   // it has a TTL of its own
 	shared   bool   // other queues have the same stored
+	more     bool   // it shares its entry with the next one
+}
+
+// command is what brings the message here, or to the next leader.
+func (p *publish) command() command {
+	return command{kind: cmdPublish, stored: p.stored, to: p.to, tag: p.tag, shared: p.shared, more: p.more}
 }
 
 // builtEntry is an entry that was built and is not applied.
@@ -132,7 +138,7 @@ func (q *Queue) Follow(reason error) {
 		leader.FailPulls(q.ended("get from", replica.ErrUnknown))
 	}
 	for i, p := range q.pubs.drain() {
-		c := command{kind: cmdPublish, stored: p.stored, to: p.to, tag: p.tag}
+		c := p.command()
 		if i < q.built && q.state != removed {
 			q.fail(&c, replica.ErrUnknown)
 		} else {
@@ -228,12 +234,27 @@ func (q *Queue) take(c *command) {
 	if _, err := m.Parse(c.stored); err != nil {
 		panic(fmt.Sprintf("broker: published to %s: %v", q, err)) // a front end encoded it
 	}
-	if q.leader.Full(int64(q.pubs.len()), q.pending) {
+	if q.refusing || q.leader.Full(int64(q.pubs.len()), q.pending) {
 		q.refuse(c)
+		q.refuseBefore()
+		q.refusing = c.more
 		return
 	}
-	q.pubs.push(publish{stored: c.stored, to: c.to, tag: c.tag, bytes: uint32(len(m.Body)), expiring: m.TTL >= 0, shared: c.shared})
+	q.pubs.push(publish{
+		stored: c.stored, to: c.to, tag: c.tag, bytes: uint32(len(m.Body)), expiring: m.TTL >= 0, shared: c.shared, more: c.more,
+	})
 	q.pending += int64(len(m.Body))
+}
+
+// refuseBefore refuses those that were to share an entry with a message that
+// was refused. None of them is built: they have come in one go.
+func (q *Queue) refuseBefore() {
+	for n := q.pubs.len(); n > q.built && q.pubs.at(n-1).more; n-- {
+		p := q.pubs.popLast()
+		q.pending -= int64(p.bytes)
+		c := p.command()
+		q.refuse(&c)
+	}
 }
 
 // Build implements replica.Machine.
@@ -276,14 +297,15 @@ func (q *Queue) Shared() []storage.Span {
 	return spans
 }
 
-// nextBatch is what of the waiting messages goes into the next entry.
+// nextBatch is what of the waiting messages goes into the next entry. It is not cut
+// between messages that are to share one.
 func (q *Queue) nextBatch(limit int) (b queue.Batch) {
 	if q.sealed {
 		return b // they wait for the queue's end
 	}
 	for i := q.built; i < q.pubs.len(); i++ {
 		p := q.pubs.at(i)
-		if b.Count > 0 && b.Size+len(p.stored) > limit {
+		if b.Count > 0 && b.Size+len(p.stored) > limit && !q.pubs.at(i-1).more {
 			break
 		}
 		b.Count++

@@ -41,7 +41,7 @@ func storedMessage(body string, ttl time.Duration) []byte {
 
 func (q *Queue) put(bodies ...string) {
 	for _, body := range bodies {
-		q.accept(storedMessage(body, record.NoTTL), nil, 0)
+		accept(q, storedMessage(body, record.NoTTL), nil, 0)
 	}
 }
 
@@ -111,7 +111,7 @@ func TestMemoryQueueDeliversAndSettles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newTestVHost().testQueue("q", nil)
 		confirmed := make(confirms, 10)
-		q.accept(storedMessage("a", record.NoTTL), confirmed, 1)
+		accept(q, storedMessage("a", record.NoTTL), confirmed, 1)
 		if err := <-confirmed; err != nil {
 			t.Fatal(err)
 		}
@@ -177,7 +177,7 @@ func TestMemoryQueueVerbs(t *testing.T) {
 			t.Fatalf("delete: %d, %v", n, err)
 		}
 		confirmed := make(confirms, 1)
-		q.accept(storedMessage("late", record.NoTTL), confirmed, 1)
+		accept(q, storedMessage("late", record.NoTTL), confirmed, 1)
 		q.remove()
 		if err := <-confirmed; err != nil {
 			t.Fatalf("a message that went with its queue: %v", err)
@@ -221,7 +221,7 @@ func TestMemoryQueueExpiresMessages(t *testing.T) {
 		})
 		dead, _ := v.queues.get("dead")
 		q.put("a")
-		q.accept(storedMessage("b", 30*time.Millisecond), nil, 0)
+		accept(q, storedMessage("b", 30*time.Millisecond), nil, 0)
 		time.Sleep(50 * time.Millisecond) // of the bubble: b waits behind a, as in RabbitMQ
 		q.expectDepth(t, 2, 0, 2)
 		time.Sleep(51 * time.Millisecond)
@@ -251,7 +251,7 @@ func TestMemoryQueueLimits(t *testing.T) {
 		})
 		confirmed := make(confirms, 10)
 		for _, body := range []string{"abc", "def", "ghi"} {
-			q.accept(storedMessage(body, record.NoTTL), confirmed, 0)
+			accept(q, storedMessage(body, record.NoTTL), confirmed, 0)
 		}
 		synctest.Wait()
 		var nacks int
@@ -279,7 +279,7 @@ func TestDeadLetterHeaders(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := record.Message{Time: time.Now().UnixMilli(), TTL: time.Minute, RoutingKey: []byte("a"), Properties: raw, Body: []byte("x")}
-		a.accept(m.Append(nil), nil, 0)
+		accept(a, m.Append(nil), nil, 0)
 		for round := range 2 { // a rejects, b expires: no circle, since somebody rejects
 			s, sink := consume(t, a, SubscribeOptions{}, 1)
 			sink.expect(t, "x")
@@ -382,4 +382,10 @@ func TestMemoryQueueFreesWhatIsSettled(t *testing.T) {
 		}
 		q.expectDepth(t, 0, 1, 5)
 	})
+}
+
+// accept publishes one stored message to a queue.
+func accept(q *Queue, stored []byte, to Publisher, tag uint64) {
+	q.vhost.b.budget.acquire(int64(len(stored)))
+	q.post(command{kind: cmdPublish, stored: stored, to: to, tag: tag})
 }

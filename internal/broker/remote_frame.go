@@ -30,17 +30,18 @@ const (
 
 	// From the node that forwards.
 
-	frameOpen    // uvarint log
-	frameLeave   // the stream is over
-	framePublish // uvarint number of the first, messages to the end
-	frameVerb    // uvarint id, uint8 op, uint8 flags; subscribe and get: uvarint subscription; subscribe: varint priority, tag to the end
-	frameCredit  // uvarint subscription, uvarint messages, uvarint bytes
-	frameSettle  // uvarint subscription, uvarint id or 0, uint8 outcome, offsets to the end
-	frameReturn  // uvarint subscription, uint8 pause, offsets to the end: they were not delivered
-	frameRecover // uvarint subscription, uvarint id or 0
-	frameCancel  // uvarint subscription, uvarint id
-	frameClose   // uvarint subscription
-	frameDirect  // on stream 0: uvarint length, address, message; for a client of the other node
+	frameOpen     // uvarint log
+	frameLeave    // the stream is over
+	framePublish  // uvarint number of the first, messages to the end
+	frameTogether // the same, and the messages share one entry
+	frameVerb     // uvarint id, uint8 op, uint8 flags; subscribe and get: uvarint subscription; subscribe: varint priority, tag to the end
+	frameCredit   // uvarint subscription, uvarint messages, uvarint bytes
+	frameSettle   // uvarint subscription, uvarint id or 0, uint8 outcome, offsets to the end
+	frameReturn   // uvarint subscription, uint8 pause, offsets to the end: they were not delivered
+	frameRecover  // uvarint subscription, uvarint id or 0
+	frameCancel   // uvarint subscription, uvarint id
+	frameClose    // uvarint subscription
+	frameDirect   // on stream 0: uvarint length, address, message; for a client of the other node
 
 	// From the node that leads.
 

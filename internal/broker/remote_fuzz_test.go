@@ -44,7 +44,7 @@ func FuzzGuestFrames(f *testing.F) {
 	f.Add(frames(func(o *outbox) {
 		o.put(frameOpen, 1, uint64(rigLog))
 		s := &stream{link: &link{out: o}, id: 1}
-		s.link.publish(s, 0, []awayPub{{stored: message}, {stored: message}})
+		s.link.publish(framePublish, s, 0, []awayPub{{stored: message}, {stored: message}})
 		sub := &Subscription{options: SubscribeOptions{Tag: "tag", Exclusive: true, Priority: -7}, far: farSub{id: 2}}
 		s.verb(1, &verb{op: verbSubscribe, sub: sub})
 		o.put(frameCredit, 1, 2, 10, 1000)

@@ -65,11 +65,11 @@ type guestLink struct {
 	stalled []stalled  // publishes that wait for the end of an alarm, in order
 }
 
-// stalled is a publish while the node is short of disk. The other node's window
-// bounds them.
+// stalled are publishes that are posted in one go, while the node is short of disk. The
+// other node's window bounds them.
 type stalled struct {
-	guest   *guest
-	command command
+	guest    *guest
+	commands []command
 }
 
 // guest is a stream: a queue, as another node uses it.
@@ -124,8 +124,10 @@ func (l *guestLink) serve() {
 	dropped := l.stalled
 	l.stalled = nil
 	l.mu.Unlock()
-	for i := range dropped {
-		l.b.budget.release(int64(len(dropped[i].command.stored)))
+	for _, d := range dropped {
+		for i := range d.commands {
+			l.b.budget.release(int64(len(d.commands[i].stored)))
+		}
 	}
 }
 
@@ -169,6 +171,8 @@ func (l *guestLink) frame(kind frameKind, id uint64, f *fields) error {
 		return f.end()
 	case framePublish:
 		return g.publish(f)
+	case frameTogether:
+		return g.together(f)
 	case frameVerb:
 		return g.verb(f)
 	}
@@ -238,27 +242,56 @@ func (g *guest) reply(id uint64, n, consumers int, err error) {
 func (g *guest) publish(f *fields) error {
 	number := f.uvarint()
 	for len(f.rest) > 0 {
-		var m record.Message
-		stored := f.message(&m)
-		if f.err != nil {
-			return f.err
+		c, err := g.message(f, number)
+		if err != nil {
+			return err
 		}
-		// Whoever reads for many must not wait for room; the other node's window bounds what comes.
-		g.link.b.budget.used.Add(int64(len(stored)))
-		g.link.post(g, command{kind: cmdGuestPublish, stored: stored, to: g, tag: number})
+		g.link.post(g, c)
 		number++
 	}
 	return f.err
 }
 
-// post hands a publish to the queue, later while there is an alarm.
-func (l *guestLink) post(g *guest, c command) {
+// together takes messages that share an entry.
+func (g *guest) together(f *fields) error {
+	var cs []command
+	for number := f.uvarint(); len(f.rest) > 0; number++ {
+		c, err := g.message(f, number)
+		if err != nil {
+			for i := range cs {
+				g.link.b.budget.release(int64(len(cs[i].stored)))
+			}
+			return err
+		}
+		c.more = len(f.rest) > 0
+		cs = append(cs, c)
+	}
+	if f.err == nil && len(cs) > 0 {
+		g.link.post(g, cs...)
+	}
+	return f.err
+}
+
+// message takes one message of a frame.
+func (g *guest) message(f *fields, number uint64) (command, error) {
+	var m record.Message
+	stored := f.message(&m)
+	if f.err != nil {
+		return command{}, f.err
+	}
+	// Whoever reads for many must not wait for room; the other node's window bounds what comes.
+	g.link.b.budget.used.Add(int64(len(stored)))
+	return command{kind: cmdGuestPublish, stored: stored, to: g, tag: number}, nil
+}
+
+// post hands publishes to the queue, later while there is an alarm.
+func (l *guestLink) post(g *guest, cs ...command) {
 	if !l.b.alarmed() && !l.stalling() {
-		g.post(c)
+		g.post(cs...)
 		return
 	}
 	l.mu.Lock()
-	l.stalled = append(l.stalled, stalled{g, c})
+	l.stalled = append(l.stalled, stalled{g, cs})
 	l.mu.Unlock()
 	if !l.b.alarmed() {
 		l.unstall() // the alarm ended meanwhile
@@ -275,20 +308,22 @@ func (l *guestLink) stalling() bool {
 func (l *guestLink) unstall() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i := range l.stalled {
-		l.stalled[i].guest.post(l.stalled[i].command)
+	for _, s := range l.stalled {
+		s.guest.post(s.commands...)
 	}
 	l.stalled = nil
 }
 
-// post hands a command to the queue.
-func (g *guest) post(c command) {
+// post hands publishes to the queue.
+func (g *guest) post(cs ...command) {
 	if g.q == nil {
-		g.link.b.budget.release(int64(len(c.stored)))
-		g.Published(c.tag, replica.ErrNotLeader)
+		for i := range cs {
+			g.link.b.budget.release(int64(len(cs[i].stored)))
+			g.Published(cs[i].tag, replica.ErrNotLeader)
+		}
 		return
 	}
-	g.q.post(c)
+	g.q.post(cs...)
 }
 
 // verb takes a call that waits for its answer.

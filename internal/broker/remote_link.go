@@ -190,8 +190,8 @@ func (l *link) release(s *stream, n int) {
 }
 
 // publish sends messages, which are numbered from first on.
-func (l *link) publish(s *stream, first uint64, pubs []awayPub) {
-	at := l.out.begin(framePublish, s.id)
+func (l *link) publish(kind frameKind, s *stream, first uint64, pubs []awayPub) {
+	at := l.out.begin(kind, s.id)
 	b := binary.AppendUvarint(l.out.buf, first)
 	for i := range pubs {
 		b = append(b, pubs[i].stored...)

@@ -39,7 +39,7 @@ func forwardUnderFaults(t *testing.T, seed uint64) {
 		r.rng = rand.New(rand.NewPCG(seed, 1))
 		r.lead(1)
 		defer r.stop()
-		w := &faultyWorld{rig: r, over: make(chan struct{}), fresh: map[check.Value]int{}}
+		w := &faultyWorld{rig: r, over: make(chan struct{}), fresh: map[check.Value]int{}, came: map[check.Value]bool{}}
 		for i := range r.nodes {
 			w.publishers.Go(func() { w.publish(t, uint32(i), rand.New(rand.NewPCG(seed, uint64(10+i)))) })
 			w.consumers.Go(func() { w.consume(t, i, rand.New(rand.NewPCG(seed, uint64(20+i)))) })
@@ -60,6 +60,7 @@ func forwardUnderFaults(t *testing.T, seed uint64) {
 		if err := report.Err(); err != nil {
 			t.Errorf("seed %d: %v", seed, err)
 		}
+		w.checkTogether(t, seed)
 		if report.Acked < report.Attempted/4 {
 			t.Errorf("seed %d: hardly anything was confirmed: %v", seed, report)
 		}
@@ -74,8 +75,32 @@ type faultyWorld struct {
 	consumers  sync.WaitGroup
 	over       chan struct{}
 
-	mu    sync.Mutex // guards fresh
-	fresh map[check.Value]int
+	mu       sync.Mutex // guards the rest
+	fresh    map[check.Value]int
+	came     map[check.Value]bool
+	together [][]check.Value
+}
+
+// checkTogether: what was published together is there, or nothing of it.
+func (w *faultyWorld) checkTogether(t *testing.T, seed uint64) {
+	all, none := 0, 0
+	for _, unit := range w.together {
+		n := 0
+		for _, v := range unit {
+			if w.came[v] {
+				n++
+			}
+		}
+		switch n {
+		case len(unit):
+			all++
+		case 0:
+			none++
+		default:
+			t.Errorf("seed %d: of %d messages from %v on that were published together %d came", seed, len(unit), unit[0], n)
+		}
+	}
+	t.Logf("%d times all came that was published together, %d times nothing", all, none)
 }
 
 // received tells the checker. A leader may have sent a message for the first time, and lost its
@@ -84,6 +109,7 @@ type faultyWorld struct {
 func (w *faultyWorld) received(v check.Value, redelivered bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.came[v] = true
 	if !redelivered {
 		w.fresh[v]++
 	}
@@ -141,17 +167,52 @@ func (o *outcomes) Published(tag uint64, err error) {
 
 func (w *faultyWorld) publish(t *testing.T, producer uint32, rng *rand.Rand) {
 	o := &outcomes{w: w, producer: producer, slots: make(chan struct{}, 20)}
-	for counter := range uint32(400) {
-		o.slots <- struct{}{}
-		v := check.Value{Producer: producer, Counter: counter}
-		w.queue.Attempt(v)
-		w.nodes[producer].put(t, "q", o, uint64(counter), v.Payload(rng.IntN(200)))
+	for counter := uint32(0); counter < 400; {
+		n := uint32(1)
+		if rng.IntN(4) == 0 {
+			n += rng.Uint32N(8)
+		}
+		w.publishTogether(t, o, counter, n, func() int {
+			if n > 1 && rng.IntN(4) == 0 {
+				return 20_000 // together they are larger than an entry, and than a frame
+			}
+			return rng.IntN(200)
+		})
+		counter += n
 		if rng.IntN(10) == 0 {
 			time.Sleep(time.Duration(rng.IntN(100)) * time.Millisecond)
 		}
 	}
 	for range cap(o.slots) {
 		o.slots <- struct{}{}
+	}
+}
+
+// publishTogether publishes n messages, together when they are several.
+func (w *faultyWorld) publishTogether(t *testing.T, o *outcomes, counter, n uint32, size func() int) {
+	session := w.nodes[o.producer].session
+	gather := session.Together()
+	var unit []check.Value
+	for range n {
+		o.slots <- struct{}{}
+		v := check.Value{Producer: o.producer, Counter: counter}
+		w.queue.Attempt(v)
+		unit = append(unit, v)
+		p := publicationTo("q", v.Payload(size()))
+		publish := gather.Publish
+		if n == 1 {
+			publish = session.Publish
+		}
+		if queues, err := publish(p, o, uint64(counter)); queues != 1 || err != nil {
+			t.Errorf("%d queues, %v", queues, err)
+		}
+		counter++
+	}
+	gather.Post()
+	if n > 1 {
+		w.mu.Lock()
+		w.together = append(w.together, unit)
+		w.mu.Unlock()
 	}
 }
 

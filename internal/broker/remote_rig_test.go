@@ -381,8 +381,13 @@ func (g *rigRaft) remove() { g.ask(depart{replica.ErrRemoved}) }
 // put publishes to the queue of that name and returns the tag's answers.
 func (n *rigNode) put(t testing.TB, queue string, to Publisher, tag uint64, body []byte) {
 	t.Helper()
-	m := record.Message{Time: time.Now().UnixMilli(), TTL: record.NoTTL, RoutingKey: []byte(queue), Properties: []byte{0, 0}, Body: body}
-	if routed, err := n.session.Publish(&Publication{RoutingKey: queue, Stored: m.Append(nil)}, to, tag); err != nil || routed != 1 {
+	if routed, err := n.session.Publish(publicationTo(queue, body), to, tag); err != nil || routed != 1 {
 		t.Fatalf("published to %d queues, %v", routed, err)
 	}
+}
+
+// publicationTo is a message for the default exchange.
+func publicationTo(queue string, body []byte) *Publication {
+	m := record.Message{Time: time.Now().UnixMilli(), TTL: record.NoTTL, RoutingKey: []byte(queue), Properties: []byte{0, 0}, Body: body}
+	return &Publication{RoutingKey: queue, Stored: m.Append(nil)}
 }
