@@ -15,7 +15,7 @@ LINT          := $(TOOLS)/golangci-lint-$(GOLANGCI)
 WITH_ROOT     := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH="$$PATH")
 export CGO_ENABLED ?= 0
 
-.PHONY: help build test race lint fuzz sim planted soak clients powercut prove bench bench-record bench-peers generate clean
+.PHONY: help build test race lint fuzz sim planted soak clients scenarios powercut prove bench bench-record bench-peers generate clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -64,6 +64,11 @@ soak: go ## simulate clusters with new seeds for SOAK (1h)
 clients: go ## run the suites with stock clients; installs kcat, Python, Node and Java parts
 	test/clients/run -v
 
+# One scenario, of a dead leader, is part of make test.
+SCENARIOS ?= *
+scenarios: go ## play the stories of test/scenario/testdata; SCENARIOS='drain'
+	$(GO) test -count=1 -v -timeout 10m ./test/scenario -scenarios '$(SCENARIOS)'
+
 powercut: go ## cut the power of a broker under load POWERCUTS (200) times; needs root
 	$(WITH_ROOT) env POWERCUTS=$(POWERCUTS) $(GO) test -count=1 -v -timeout 40m ./test/powercut/...
 
@@ -71,7 +76,7 @@ powercut: go ## cut the power of a broker under load POWERCUTS (200) times; need
 CELLS ?=
 RUNS  ?= 1
 prove: go ## run the promise, cell by cell, against three nodes; CELLS='kill-*' RUNS=20; needs root
-	$(WITH_ROOT) $(GO) test -count=1 -v -timeout 4h -run '^(TestProve|TestFindsAckBeforeSync)$$' ./test/prove -prove -cells '$(CELLS)' -runs $(RUNS) $(if $(NOPAGE),,-page $(CURDIR)/docs/promise.md)
+	$(WITH_ROOT) $(GO) test -count=1 -v -timeout 4h -run '^(TestProve|TestFindsAckBeforeSync|TestFindsAckOnMinority)$$' ./test/prove -prove -cells '$(CELLS)' -runs $(RUNS) $(if $(NOPAGE),,-page $(CURDIR)/docs/promise.md)
 
 # One benchmark of each layer: codec, routing, queue, raft step, WAL batch, group commit, segment read,
 # confirm path, produce, fetch, and the measuring client itself; then a whole node, from socket to disk and back.

@@ -21,7 +21,10 @@ require (
 	golang.org/x/sys v0.48.0
 	google.golang.org/protobuf v1.36.12
 	pgregory.net/rapid v1.3.0
+	rsc.io/script v0.0.2
 )
+
+require golang.org/x/tools v0.14.0 // indirect
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect

@@ -55,10 +55,12 @@ var mayImport = map[string][]string{
 	"test/bench":    {"internal/bench"},
 	"test/broker":   {},
 	"test/check":    {},
-	"test/clients":  {"test/broker", "test/check"},
+	"test/clients":  {"test/broker", "test/check", "test/cluster"},
 	"test/cluster":  {"test/broker", "test/powercut"},
 	"test/powercut": {"test/broker", "test/check"},
-	"test/prove":    {"test/broker", "test/check", "test/cluster", "test/powercut"},
+	"test/prove":    {"test/broker", "test/check", "test/cluster", "test/powercut", "test/stock"},
+	"test/scenario": {"test/broker", "test/check", "test/cluster", "test/powercut", "test/stock"},
+	"test/stock":    {},
 }
 
 // testsMayImport is what the tests of a package may import beyond that: real

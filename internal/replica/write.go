@@ -102,6 +102,7 @@ func (g *Group) respond(messages []*raftpb.Message) {
 	for i, m := range messages {
 		if m.GetTo() == g.host.cfg.ReplicaID {
 			g.step(messages[i : i+1])
+			g.vouch(m)
 		} else {
 			g.send(m)
 		}

@@ -121,9 +121,8 @@ func (b *Broker) Launch() error {
 func (b *Broker) WaitReady() error {
 	ctx, cancel := context.WithTimeout(context.Background(), b.opts.Ready)
 	defer cancel()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		last := ready(ctx, &client, b.HTTP)
+		last := b.Ready(ctx)
 		if last == nil {
 			return nil
 		}
@@ -137,11 +136,13 @@ func (b *Broker) WaitReady() error {
 	}
 }
 
-func ready(ctx context.Context, client *http.Client, addr string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/readyz", nil)
+// Ready asks /readyz once; the error says what it answers when that is not 200.
+func (b *Broker) Ready(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.HTTP+"/readyz", http.NoBody)
 	if err != nil {
 		return err
 	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
 		return err
@@ -177,14 +178,17 @@ func (b *Broker) Kill() {
 	}
 }
 
+// stopping is how long a broker may take to stop in order: its own bounds add up to 15 s.
+const stopping = 40 * time.Second
+
 // Stop ends the process with SIGTERM and returns how it ended: nil for exit
-// code 0. It fails the test when that takes longer than 20 s.
+// code 0. It fails the test when that takes longer than stopping.
 func (b *Broker) Stop() error {
 	b.t.Helper()
 	b.Signal(syscall.SIGTERM)
 	select {
 	case <-b.exited:
-	case <-time.After(20 * time.Second):
+	case <-time.After(stopping):
 		b.Signal(syscall.SIGQUIT) // for the stacks in its log
 		<-b.exited
 		b.t.Fatal("brokertest: the broker does not stop on SIGTERM")

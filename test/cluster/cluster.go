@@ -18,6 +18,7 @@ import (
 // file system of the test.
 type Options struct {
 	Nodes  int           // 0: 3
+	Grows  bool          // a single node listens for others, too
 	Binary string        // "": what brokertest.Build makes without flags
 	Args   []string      // more arguments of serve, for every node
 	Env    []string      // more environment
@@ -100,7 +101,7 @@ func (c *Cluster) prepare(id uint64, listen, address string) *Node {
 		n.data = filepath.Join(c.t.TempDir(), "data")
 	}
 	var args []string
-	if c.opts.Nodes > 1 || id > 1 {
+	if c.opts.Nodes > 1 || id > 1 || c.opts.Grows {
 		args = []string{
 			"--node-id", fmt.Sprint(id), "--cluster-listen", listen, "--cluster-advertised", address,
 			"--join", strings.Join(c.join, ","),

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -21,6 +22,24 @@ import (
 func (n *Node) PowerCut() {
 	n.Disk.Cut()
 	n.Kill()
+}
+
+// settle is how long nodes run on after their disks were cut: time to
+// acknowledge what is lost, if they would.
+const settle = 3 * time.Millisecond
+
+// PowerCut cuts the power of nodes together, all disks before any process and at the same time: a node
+// must not sync what another one has lost.
+func PowerCut(nodes ...*Node) {
+	var cuts sync.WaitGroup
+	for _, n := range nodes {
+		cuts.Go(n.Disk.Cut)
+	}
+	cuts.Wait()
+	time.Sleep(settle) // part of the fault, not a wait for anything
+	for _, n := range nodes {
+		n.Kill()
+	}
 }
 
 // Repower mounts the disk again.

@@ -60,9 +60,26 @@ func NewDisk(t testing.TB, size int64) *Disk {
 	}
 	t.Cleanup(d.remove)
 	d.run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
-	d.loop = strings.TrimSpace(d.run("losetup", "--find", "--show", image))
+	if err := d.attach(image); err != nil {
+		t.Fatal(err)
+	}
 	d.Mount()
 	return d
+}
+
+// attach finds a loop device. Between finding and taking it somebody else may take it.
+func (d *Disk) attach(image string) error {
+	const attempts = 10
+	var last error
+	for range attempts {
+		out, err := exec.Command("losetup", "--find", "--show", image).CombinedOutput()
+		if err == nil {
+			d.loop = strings.TrimSpace(string(out))
+			return nil
+		}
+		last = fmt.Errorf("powercut: losetup: %w: %s", err, out)
+	}
+	return last
 }
 
 func (d *Disk) run(name string, args ...string) string {
