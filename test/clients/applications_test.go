@@ -15,7 +15,7 @@ import (
 
 // An application is a program in the language of one stock client. It is called as
 //
-//	command publish|consume <address> <queue or topic> [count]
+//	command publish|consume <addresses> <queue or topic> [count]
 //
 // and tells what happened line by line: "acked order-7" and "received order-7", with a Kafka
 // client followed by " <partition> <offset>".
@@ -69,22 +69,27 @@ func TestApplications(t *testing.T) {
 			name := "orders-" + app.name
 			seen := newLedger(app, name)
 
-			app.run(t, broker, seen, phase{
+			ready := func(t *testing.T) { waitReady(t, broker) }
+			app.run(t, seen, phase{
 				arguments: []string{"publish", app.address(broker), name, fmt.Sprint(messages)},
-				killAt:    killMoments(random),
+				events:    killedAt(broker, killMoments(random)),
+				end:       ready,
 			})
 			if n := len(seen.unacked); n > 0 {
 				t.Fatalf("%d of %d values were not acknowledged", n, messages)
 			}
-			app.run(t, broker, seen, phase{
+			app.run(t, seen, phase{
 				arguments: []string{"consume", app.address(broker), name},
-				killAt:    killMoments(random),
+				events:    killedAt(broker, killMoments(random)),
+				end:       ready,
 				endless:   true,
 			})
 			if app.kafka {
-				checkTopic(t, broker, seen)
+				broker.Kill()
+				broker.Restart()
+				checkTopic(t, []string{broker.Kafka}, seen)
 			} else {
-				checkQueue(t, broker, seen)
+				checkQueue(t, amqpURL(broker), seen)
 			}
 		})
 	}

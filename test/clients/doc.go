@@ -8,6 +8,8 @@
 //   - one small application for each of pika, confluent-kafka, amqplib, kafkajs and the two Java
 //     clients (folders python, node and java), which publishes and consumes while the broker is
 //     killed with SIGKILL and started again: nothing it was told is safe may be missing;
+//   - the same applications, and those of amqp091-go, franz-go and kcat, with three nodes, of which
+//     the one that leads is killed and comes back;
 //   - scenarios with the answers that RabbitMQ and Kafka give, recorded in testdata: error codes,
 //     reply texts, routing, redelivery, limits, offsets, groups.
 //

@@ -10,7 +10,11 @@ import (
 	brokertest "waybill/test/broker"
 )
 
-func TestMain(m *testing.M) { os.Exit(brokertest.Main(m)) }
+func TestMain(m *testing.M) {
+	if !applicationMain() {
+		os.Exit(brokertest.Main(m))
+	}
+}
 
 // startBroker starts a broker, with more environment, that ends with the test. Other brokers, which
 // these suites can be checked against, take longer to start than Waybill.

@@ -19,8 +19,15 @@ import (
 // A phase is one run of an application.
 type phase struct {
 	arguments []string
-	killAt    []int // the broker is killed after that many lines
-	endless   bool  // runs until SIGTERM, which it gets once everything was received
+	events    []event
+	end       func(*testing.T) // waits, after it, until all is well again
+	endless   bool             // runs until SIGTERM, which it gets once everything was received
+}
+
+// An event happens after that many of the application's lines, while it goes on.
+type event struct {
+	line int
+	do   func(*testing.T)
 }
 
 const (
@@ -31,9 +38,9 @@ const (
 	quiet = time.Second
 )
 
-// run runs the phase to its end while it kills and restarts the broker. It fails the test if the
-// application fails or does not finish in time.
-func (app application) run(t *testing.T, broker *brokertest.Broker, seen *ledger, p phase) {
+// run runs the phase to its end while its events happen. It fails the test if the application
+// fails or does not finish in time.
+func (app application) run(t *testing.T, seen *ledger, p phase) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), phaseWithin)
 	defer cancel()
@@ -50,7 +57,8 @@ func (app application) run(t *testing.T, broker *brokertest.Broker, seen *ledger
 	}
 
 	begin := time.Now()
-	p.watch(t, broker, cmd, stdout, seen)
+	p.watch(t, cmd, stdout, seen)
+	p.end(t)
 	if err := cmd.Wait(); err != nil && !(p.endless && endedBySigterm(err)) {
 		t.Errorf("%s: %v", p.arguments[0], errors.Join(err, ctx.Err()))
 	}
@@ -59,29 +67,28 @@ func (app application) run(t *testing.T, broker *brokertest.Broker, seen *ledger
 		b := stderr.Bytes()
 		t.Logf("%s: standard error ends with:\n%s", p.arguments[0], b[max(0, len(b)-last):])
 	}
-	t.Logf("%s: %.1f s, killed after %v lines", p.arguments[0], time.Since(begin).Seconds(), p.killAt)
+	var lines []int
+	for _, e := range p.events {
+		lines = append(lines, e.line)
+	}
+	t.Logf("%s: %.1f s, events after %v lines", p.arguments[0], time.Since(begin).Seconds(), lines)
 }
 
-// watch reads the application's lines to the end. The broker comes up while it reads on, so that
-// the application meets a closed port for a while.
-func (p phase) watch(t *testing.T, broker *brokertest.Broker, cmd *exec.Cmd, stdout io.Reader, seen *ledger) {
+// watch reads the application's lines to the end.
+func (p phase) watch(t *testing.T, cmd *exec.Cmd, stdout io.Reader, seen *ledger) {
 	t.Helper()
 	stop := time.AfterFunc(stuck, func() { cmd.Process.Signal(syscall.SIGTERM) })
 	defer stop.Stop()
 
-	kills := p.killAt
+	events := p.events
 	scanner := bufio.NewScanner(stdout)
 	for lines := 1; scanner.Scan(); lines++ {
 		if err := seen.add(scanner.Text()); err != nil {
 			t.Error(err)
 		}
-		if len(kills) > 0 && lines >= kills[0] {
-			kills = kills[1:]
-			waitReady(t, broker)
-			broker.Kill()
-			if err := broker.Launch(); err != nil {
-				t.Error(err)
-			}
+		if len(events) > 0 && lines >= events[0].line {
+			events[0].do(t)
+			events = events[1:]
 		}
 		if p.endless && len(seen.unreceived) == 0 {
 			stop.Reset(quiet)
@@ -89,10 +96,24 @@ func (p phase) watch(t *testing.T, broker *brokertest.Broker, cmd *exec.Cmd, std
 			stop.Reset(stuck)
 		}
 	}
-	if len(kills) > 0 {
-		t.Errorf("the application ended before the kill after %d lines", kills[0])
+	if len(events) > 0 {
+		t.Errorf("the application ended before the event after %d lines", events[0].line)
 	}
-	waitReady(t, broker)
+}
+
+// killedAt kills the broker after that many lines, and starts it again. It comes up while the application goes
+// on, which so meets a closed port for a while.
+func killedAt(broker *brokertest.Broker, lines []int) (events []event) {
+	for _, line := range lines {
+		events = append(events, event{line, func(t *testing.T) {
+			waitReady(t, broker)
+			broker.Kill()
+			if err := broker.Launch(); err != nil {
+				t.Error(err)
+			}
+		}})
+	}
+	return events
 }
 
 func waitReady(t *testing.T, broker *brokertest.Broker) {

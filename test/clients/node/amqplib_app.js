@@ -1,11 +1,11 @@
 // Publish and consume with amqplib so that no acknowledged message is lost.
 //
-//     node amqplib_app.js publish <amqp-url> <queue> <count>
-//     node amqplib_app.js consume <amqp-url> <queue>
+//     node amqplib_app.js publish <amqp-urls> <queue> <count>
+//     node amqplib_app.js consume <amqp-urls> <queue>
 //
 // publish prints "acked <value>" for every message the broker has confirmed; consume prints
 // "received <value>" for every message it has processed, and runs until SIGTERM. Both survive
-// any number of broker restarts.
+// any number of broker restarts. The URLs, with commas, are of the nodes of one cluster.
 'use strict';
 
 const { once } = require('node:events');
@@ -17,11 +17,11 @@ const WINDOW = 200; // messages published and not yet confirmed
 const PREFETCH = 100;
 const RECONNECT_DELAY = 200; // milliseconds
 
-// connect tries for as long as it takes.
-async function connect(url) {
-  for (;;) {
+// connect tries one node after the other, for as long as it takes.
+async function connect(urls) {
+  for (let turn = 0; ; turn++) {
     try {
-      const connection = await amqp.connect(url);
+      const connection = await amqp.connect(urls[turn % urls.length]);
       connection.on('error', (error) => console.error(`connection: ${error.message}`));
       return connection;
     } catch (error) {
@@ -31,10 +31,10 @@ async function connect(url) {
   }
 }
 
-async function publish(url, queue, count) {
+async function publish(urls, queue, count) {
   let unconfirmed = Array.from({ length: count }, (_, number) => `order-${number}`);
   while (unconfirmed.length > 0) {
-    const connection = await connect(url);
+    const connection = await connect(urls);
     try {
       const channel = await connection.createConfirmChannel();
       channel.on('error', (error) => console.error(`channel: ${error.message}`));
@@ -77,7 +77,7 @@ function publishOne(channel, queue, value) {
   });
 }
 
-async function consume(url, queue) {
+async function consume(urls, queue) {
   let stopping = false;
   let stop = () => {};
   process.once('SIGTERM', () => {
@@ -86,7 +86,7 @@ async function consume(url, queue) {
   });
 
   while (!stopping) {
-    const connection = await connect(url);
+    const connection = await connect(urls);
     const closed = once(connection, 'close');
     const stopped = new Promise((resolve) => {
       stop = resolve;
@@ -114,6 +114,6 @@ async function consume(url, queue) {
   }
 }
 
-const [action, url, queue, count] = process.argv.slice(2);
-if (action === 'publish') publish(url, queue, Number(count));
-else consume(url, queue);
+const [action, urls, queue, count] = process.argv.slice(2);
+if (action === 'publish') publish(urls.split(','), queue, Number(count));
+else consume(urls.split(','), queue);

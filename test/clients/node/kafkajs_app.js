@@ -1,7 +1,7 @@
 // Produce and consume with kafkajs so that no acknowledged record is lost.
 //
-//     node kafkajs_app.js publish <bootstrap-server> <topic> <count>
-//     node kafkajs_app.js consume <bootstrap-server> <topic>
+//     node kafkajs_app.js publish <bootstrap-servers> <topic> <count>
+//     node kafkajs_app.js consume <bootstrap-servers> <topic>
 //
 // publish prints "acked <value> <partition> <offset>" for every record the broker has
 // acknowledged; consume prints "received <value> <partition> <offset>" for every record it has
@@ -12,21 +12,22 @@ const { Kafka, logLevel } = require('kafkajs');
 
 const VALUE_SIZE = 1024; // bytes: the value, padded with dots
 const PARTITIONS = 4;
+const REPLICAS = -1; // as many as the cluster gives by default
 const BATCH = 100; // records in one request
 const ACKS_ALL = -1;
 
-function newClient(server) {
+function newClient(servers) {
   return new Kafka({
     clientId: 'waybill-example',
-    brokers: [server],
+    brokers: servers.split(','),
     logLevel: logLevel.WARN,
     // The library's own retries: long enough to outlive a broker restart.
     retry: { initialRetryTime: 100, maxRetryTime: 1000, retries: 100 },
   });
 }
 
-async function publish(server, topic, count) {
-  const client = newClient(server);
+async function publish(servers, topic, count) {
+  const client = newClient(servers);
   await createTopic(client, topic);
   // Idempotence: a retry after a lost answer makes no duplicate.
   const producer = client.producer({ idempotent: true, maxInFlightRequests: 1 });
@@ -49,12 +50,12 @@ async function publish(server, topic, count) {
 async function createTopic(client, topic) {
   const admin = client.admin();
   await admin.connect();
-  await admin.createTopics({ topics: [{ topic, numPartitions: PARTITIONS, replicationFactor: 1 }] });
+  await admin.createTopics({ topics: [{ topic, numPartitions: PARTITIONS, replicationFactor: REPLICAS }] });
   await admin.disconnect();
 }
 
-async function consume(server, topic) {
-  const consumer = newClient(server).consumer({
+async function consume(servers, topic) {
+  const consumer = newClient(servers).consumer({
     groupId: `${topic}-readers`,
     sessionTimeout: 6_000,
     maxBytesPerPartition: 128 * 1024,
@@ -81,6 +82,6 @@ async function consume(server, topic) {
   await consumer.disconnect(); // waits for the batch under way
 }
 
-const [action, server, topic, count] = process.argv.slice(2);
-if (action === 'publish') publish(server, topic, Number(count));
-else consume(server, topic);
+const [action, servers, topic, count] = process.argv.slice(2);
+if (action === 'publish') publish(servers, topic, Number(count));
+else consume(servers, topic);

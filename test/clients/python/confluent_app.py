@@ -1,7 +1,7 @@
 """Produce and consume with confluent-kafka so that no acknowledged record is lost.
 
-    confluent_app.py publish <bootstrap-server> <topic> <count>
-    confluent_app.py consume <bootstrap-server> <topic>
+    confluent_app.py publish <bootstrap-servers> <topic> <count>
+    confluent_app.py consume <bootstrap-servers> <topic>
 
 publish prints "acked <value> <partition> <offset>" for every record the broker
 has acknowledged; consume prints "received <value> <partition> <offset>" for every
@@ -17,12 +17,13 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 VALUE_SIZE = 1024  # bytes: the value, padded with dots
 PARTITIONS = 4
+REPLICAS = -1  # as many as the cluster gives by default
 BATCH = 200  # records between two commits
 
 
 def create_topic(server, topic):
     admin = AdminClient({"bootstrap.servers": server})
-    created = admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic]
+    created = admin.create_topics([NewTopic(topic, PARTITIONS, REPLICAS)])[topic]
     try:
         created.result()
     except KafkaException as error:

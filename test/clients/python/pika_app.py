@@ -1,11 +1,12 @@
 """Publish and consume with pika so that no acknowledged message is lost.
 
-    pika_app.py publish <amqp-url> <queue> <count>
-    pika_app.py consume <amqp-url> <queue>
+    pika_app.py publish <amqp-urls> <queue> <count>
+    pika_app.py consume <amqp-urls> <queue>
 
 publish prints "acked <value>" for every message the broker has confirmed;
 consume prints "received <value>" for every message it has processed, and runs
-until SIGTERM. Both survive any number of broker restarts.
+until SIGTERM. Both survive any number of broker restarts. The URLs, with commas, are
+of the nodes of one cluster.
 """
 
 import signal
@@ -13,7 +14,7 @@ import sys
 import time
 
 import pika
-from pika.exceptions import AMQPConnectionError, ChannelWrongStateError
+from pika.exceptions import AMQPConnectionError, ChannelWrongStateError, NackError
 
 # What a caller sees when the broker goes away: the connection's own errors,
 # and, for a call made after the loss was noticed, a channel already closed.
@@ -24,11 +25,11 @@ PREFETCH = 100
 RECONNECT_DELAY = 0.2  # seconds
 
 
-def open_channel(url, queue):
-    """Connect, for as long as it takes, and declare the queue."""
+def open_channel(urls, queue):
+    """Connect to one of the nodes, for as long as it takes, and declare the queue."""
     while True:
         try:
-            connection = pika.BlockingConnection(pika.URLParameters(url))
+            connection = pika.BlockingConnection([pika.URLParameters(url) for url in urls.split(",")])
             channel = connection.channel()
             channel.queue_declare(queue, durable=True)
             return channel
@@ -37,11 +38,11 @@ def open_channel(url, queue):
             time.sleep(RECONNECT_DELAY)
 
 
-def publish(url, queue, count):
+def publish(urls, queue, count):
     persistent = pika.BasicProperties(delivery_mode=pika.DeliveryMode.Persistent)
 
     def open_confirm_channel():
-        channel = open_channel(url, queue)
+        channel = open_channel(urls, queue)
         channel.confirm_delivery()  # from here on basic_publish waits for the broker's ack
         return channel
 
@@ -55,6 +56,9 @@ def publish(url, queue, count):
                 # instead of being confirmed and forgotten.
                 channel.basic_publish("", queue, body, persistent, mandatory=True)
                 break
+            except NackError:
+                # The leader changed under it: the outcome is as unknown as below.
+                print(f"publishing {value}: nacked", file=sys.stderr)
             except CONNECTION_LOST as error:
                 # Unknown outcome: the broker may have it or not. Publishing again
                 # may make a duplicate; not publishing may lose it.
@@ -64,7 +68,7 @@ def publish(url, queue, count):
     channel.connection.close()
 
 
-def consume(url, queue):
+def consume(urls, queue):
     stopping = False
 
     def stop(_signal, _frame):
@@ -74,7 +78,7 @@ def consume(url, queue):
     signal.signal(signal.SIGTERM, stop)
 
     while not stopping:
-        channel = open_channel(url, queue)
+        channel = open_channel(urls, queue)
         try:
             channel.basic_qos(prefetch_count=PREFETCH)
             # With an inactivity timeout the generator yields (None, None, None)

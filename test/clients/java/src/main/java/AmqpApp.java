@@ -1,3 +1,4 @@
+import com.rabbitmq.client.Address;
 import com.rabbitmq.client.AlreadyClosedException;
 import com.rabbitmq.client.CancelCallback;
 import com.rabbitmq.client.Channel;
@@ -7,6 +8,7 @@ import com.rabbitmq.client.DeliverCallback;
 import com.rabbitmq.client.MessageProperties;
 import com.rabbitmq.client.ShutdownSignalException;
 import java.io.IOException;
+import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
@@ -19,13 +21,13 @@ import java.util.concurrent.TimeoutException;
  * Publishes and consumes with RabbitMQ's Java client so that no acknowledged message is lost.
  *
  * <pre>
- * AmqpApp publish AMQP-URL QUEUE COUNT
- * AmqpApp consume AMQP-URL QUEUE
+ * AmqpApp publish AMQP-URLS QUEUE COUNT
+ * AmqpApp consume AMQP-URLS QUEUE
  * </pre>
  *
  * <p>publish prints "acked VALUE" for every message the broker has confirmed; consume prints
  * "received VALUE" for every message it has processed, and runs until SIGTERM. Both survive any
- * number of broker restarts.
+ * number of broker restarts. The URLs, with commas, are of the nodes of one cluster.
  */
 public final class AmqpApp {
   private static final int BODY_SIZE = 1024; // bytes: the value, padded with dots
@@ -35,16 +37,22 @@ public final class AmqpApp {
 
   public static void main(String[] args) throws Exception {
     ConnectionFactory factory = new ConnectionFactory();
-    factory.setUri(args[1]);
+    String[] urls = args[1].split(",");
+    factory.setUri(urls[0]); // user, password and vhost are those of all
+    List<Address> nodes = new ArrayList<>();
+    for (String url : urls) {
+      URI uri = URI.create(url);
+      nodes.add(new Address(uri.getHost(), uri.getPort()));
+    }
     factory.setNetworkRecoveryInterval(RECONNECT_DELAY_MS);
     if (args[0].equals("publish")) {
-      publish(factory, args[2], Integer.parseInt(args[3]));
+      publish(factory, nodes, args[2], Integer.parseInt(args[3]));
     } else {
-      consume(factory, args[2]);
+      consume(factory, nodes, args[2]);
     }
   }
 
-  private static void publish(ConnectionFactory factory, String queue, int count)
+  private static void publish(ConnectionFactory factory, List<Address> nodes, String queue, int count)
       throws InterruptedException {
     // The library can reconnect, but only the application knows which messages are still
     // unconfirmed: it opens a new channel and publishes those again.
@@ -54,17 +62,17 @@ public final class AmqpApp {
       unconfirmed.add("order-" + number);
     }
     while (!unconfirmed.isEmpty()) {
-      Connection connection = connect(factory);
+      Connection connection = connect(factory, nodes);
       unconfirmed = publishAll(connection, queue, unconfirmed);
       connection.abort();
     }
   }
 
-  /** Connects, for as long as it takes. */
-  private static Connection connect(ConnectionFactory factory) throws InterruptedException {
+  /** Connects to one of the nodes, for as long as it takes. */
+  private static Connection connect(ConnectionFactory factory, List<Address> nodes) throws InterruptedException {
     while (true) {
       try {
-        return factory.newConnection();
+        return factory.newConnection(nodes);
       } catch (IOException | TimeoutException e) {
         System.err.println("connecting: " + e + ", cause: " + e.getCause());
         Thread.sleep(RECONNECT_DELAY_MS);
@@ -113,11 +121,11 @@ public final class AmqpApp {
     return (value + ".".repeat(BODY_SIZE - value.length())).getBytes(StandardCharsets.UTF_8);
   }
 
-  private static void consume(ConnectionFactory factory, String queue) throws Exception {
+  private static void consume(ConnectionFactory factory, List<Address> nodes, String queue) throws Exception {
     CountDownLatch stop = stopOnSigterm();
     // Automatic recovery (on by default) opens the connection and the channel again after a loss,
     // sets the prefetch, declares the queue and starts the consumer. The first connect is ours.
-    Connection connection = connect(factory);
+    Connection connection = connect(factory, nodes);
     Channel channel = connection.createChannel();
     channel.queueDeclare(queue, true, false, false, null);
     channel.basicQos(PREFETCH);

@@ -2,6 +2,7 @@ import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
 import org.apache.kafka.clients.admin.Admin;
@@ -26,8 +27,8 @@ import org.apache.kafka.common.serialization.StringSerializer;
  * Produces and consumes with Kafka's Java client so that no acknowledged record is lost.
  *
  * <pre>
- * KafkaApp publish BOOTSTRAP-SERVER TOPIC COUNT
- * KafkaApp consume BOOTSTRAP-SERVER TOPIC
+ * KafkaApp publish BOOTSTRAP-SERVERS TOPIC COUNT
+ * KafkaApp consume BOOTSTRAP-SERVERS TOPIC
  * </pre>
  *
  * <p>publish prints "acked VALUE PARTITION OFFSET" for every record the broker has acknowledged;
@@ -46,10 +47,10 @@ public final class KafkaApp {
     }
   }
 
-  private static void publish(String server, String topic, int count) throws Exception {
-    createTopic(server, topic);
+  private static void publish(String servers, String topic, int count) throws Exception {
+    createTopic(servers, topic);
     Map<String, Object> config = new HashMap<>();
-    config.put(ProducerConfig.BOOTSTRAP_SERVERS_CONFIG, server);
+    config.put(ProducerConfig.BOOTSTRAP_SERVERS_CONFIG, servers);
     // acks=all and idempotence are the defaults: retries after a lost answer make no duplicate
     // and keep the order of each partition. The library retries until the delivery timeout.
     config.put(ProducerConfig.ACKS_CONFIG, "all");
@@ -75,9 +76,9 @@ public final class KafkaApp {
     } // close waits for what is still under way
   }
 
-  private static void createTopic(String server, String topic) throws Exception {
-    try (Admin admin = Admin.create(Map.of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, server))) {
-      admin.createTopics(List.of(new NewTopic(topic, PARTITIONS, (short) 1))).all().get();
+  private static void createTopic(String servers, String topic) throws Exception {
+    try (Admin admin = Admin.create(Map.of(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, servers))) {
+      admin.createTopics(List.of(new NewTopic(topic, Optional.of(PARTITIONS), Optional.empty()))).all().get();
     } catch (ExecutionException e) {
       if (!(e.getCause() instanceof TopicExistsException)) {
         throw e;
@@ -85,10 +86,10 @@ public final class KafkaApp {
     }
   }
 
-  private static void consume(String server, String topic) {
+  private static void consume(String servers, String topic) {
     CountDownLatch stop = AmqpApp.stopOnSigterm();
     Map<String, Object> config = new HashMap<>();
-    config.put(ConsumerConfig.BOOTSTRAP_SERVERS_CONFIG, server);
+    config.put(ConsumerConfig.BOOTSTRAP_SERVERS_CONFIG, servers);
     config.put(ConsumerConfig.GROUP_ID_CONFIG, topic + "-readers");
     config.put(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "earliest");
     config.put(ConsumerConfig.ENABLE_AUTO_COMMIT_CONFIG, false);
