@@ -31,7 +31,7 @@ func (s *Server) createTopics(r *request, in *kmsg.CreateTopicsRequest) kmsg.Res
 			topic, err = s.createTopic(ctx, t, in.ValidateOnly)
 		}
 		if err != nil {
-			out.ErrorCode, out.ErrorMessage = errorCode(err), errorText(err)
+			out.ErrorCode, out.ErrorMessage = changeCode(err), errorText(err)
 		} else {
 			out.TopicID = topic.ID
 			out.NumPartitions, out.ReplicationFactor = int32(len(topic.Partitions)), int16(topic.ReplicationFactor())

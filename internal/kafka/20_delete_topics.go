@@ -19,7 +19,7 @@ func (s *Server) deleteTopics(r *request, in *kmsg.DeleteTopicsRequest) kmsg.Res
 		out := kmsg.NewDeleteTopicsResponseTopic()
 		out.Topic, out.TopicID = t.Topic, t.TopicID
 		if err := s.deleteTopic(ctx, t, &out); err != nil {
-			out.ErrorCode, out.ErrorMessage = errorCode(err), errorText(err)
+			out.ErrorCode, out.ErrorMessage = changeCode(err), errorText(err)
 		}
 		resp.Topics = append(resp.Topics, out)
 	}

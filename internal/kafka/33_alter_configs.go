@@ -26,7 +26,7 @@ func (s *Server) alterConfigs(r *request, in *kmsg.AlterConfigsRequest) kmsg.Res
 		})
 		out := kmsg.NewAlterConfigsResponseResource()
 		out.ResourceType, out.ResourceName = res.ResourceType, res.ResourceName
-		out.ErrorCode, out.ErrorMessage = errorCode(err), errorText(err)
+		out.ErrorCode, out.ErrorMessage = changeCode(err), errorText(err)
 		resp.Resources = append(resp.Resources, out)
 	}
 	return resp

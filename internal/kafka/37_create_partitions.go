@@ -14,7 +14,7 @@ func (s *Server) createPartitions(r *request, in *kmsg.CreatePartitionsRequest) 
 		out := kmsg.NewCreatePartitionsResponseTopic()
 		out.Topic = in.Topics[i].Topic
 		if err := s.addPartitions(ctx, &in.Topics[i], in.ValidateOnly); err != nil {
-			out.ErrorCode, out.ErrorMessage = errorCode(err), errorText(err)
+			out.ErrorCode, out.ErrorMessage = changeCode(err), errorText(err)
 		}
 		resp.Topics = append(resp.Topics, out)
 	}

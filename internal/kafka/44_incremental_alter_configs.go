@@ -36,7 +36,7 @@ func (s *Server) incrementalAlterConfigs(r *request, in *kmsg.IncrementalAlterCo
 		})
 		out := kmsg.NewIncrementalAlterConfigsResponseResource()
 		out.ResourceType, out.ResourceName = res.ResourceType, res.ResourceName
-		out.ErrorCode, out.ErrorMessage = errorCode(err), errorText(err)
+		out.ErrorCode, out.ErrorMessage = changeCode(err), errorText(err)
 		resp.Resources = append(resp.Resources, out)
 	}
 	return resp

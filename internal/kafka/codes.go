@@ -77,6 +77,16 @@ func errorCode(err error) int16 {
 	return codeUnknownServerError
 }
 
+// changeCode is the Kafka error code for an error of a change of the catalog. One that the nodes
+// could not agree on in time has timed out; the leader of a partition has nothing to do with it.
+func changeCode(err error) int16 {
+	var e *broker.Error
+	if errors.As(err, &e) && e.Kind == broker.Unavailable && e.Code == 0 {
+		return codeRequestTimedOut
+	}
+	return errorCode(err)
+}
+
 // errorText is the error message for a response: nil where there is no error.
 func errorText(err error) *string {
 	if err == nil {
