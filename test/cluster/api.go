@@ -85,6 +85,20 @@ func (n *Node) Groups(ctx context.Context) (list []Group, err error) {
 	return list, n.ask(ctx, http.MethodGet, "/api/cluster/groups", nil, &list)
 }
 
+// Clock asks a node what time it is, to the second.
+func (n *Node) Clock(ctx context.Context) (time.Time, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.HTTP+"/healthz", http.NoBody)
+	if err != nil {
+		return time.Time{}, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer resp.Body.Close() //nolint:errcheck // nothing in it counts
+	return http.ParseTime(resp.Header.Get("Date"))
+}
+
 // Queue is what a node says about a queue.
 type Queue struct {
 	Name      string `json:"name"`

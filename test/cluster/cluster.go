@@ -206,6 +206,15 @@ func (n *Node) Pause() {
 	n.paused = true
 }
 
+// SetClock puts the clock of a node that brokertest.BuildWithClock has built an hour forward, or back.
+func (n *Node) SetClock(forward bool) {
+	if forward {
+		n.Signal(syscall.SIGUSR1)
+	} else {
+		n.Signal(syscall.SIGUSR2)
+	}
+}
+
 // Resume lets a paused process go on.
 func (n *Node) Resume() {
 	if n.paused && n.Running() {

@@ -5,16 +5,13 @@
 //   - a disk loses its power, is full, fails a sync, or rots ([Node.PowerCut],
 //     [Node.FillDisk], [Node.FailSyncs], [Node.Rot]);
 //   - the network between two nodes is cut, stalls, delays, or is half open, in both directions or in one ([Network]);
+//   - a clock jumps ([Node.SetClock]), if the binary was built for it;
 //   - leaders move, nodes are drained, removed, replaced and added, over the HTTP API.
 //
 // Every node listens for the others on a port of its own and tells them the
 // address of a proxy in this process. The proxy finds out by its socket which
 // node's process has dialed, and so treats every pair of nodes, and each
 // direction, on its own; the nodes know nothing of it.
-//
-// The clock of a node cannot be changed from outside: a Go program asks the
-// kernel without going through a library that could be replaced. Clocks that
-// jump belong to internal/sim.
 //
 // The methods belong to the test's goroutine, if nothing else is said.
 package clustertest

@@ -5,9 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"testing"
 	"time"
 
+	brokertest "waybill/test/broker"
 	"waybill/test/check"
 	clustertest "waybill/test/cluster"
 )
@@ -27,10 +28,17 @@ type scene struct {
 	others []*clustertest.Node // in random order
 }
 
+// builds are of the binaries of faults that cannot be made to happen to the usual one.
+var builds = map[string]func(testing.TB) string{"clock": brokertest.BuildWithClock}
+
 func nothing(context.Context, *scene) error { return nil }
 
 // hold is how long most faults last: longer than an election, and than a client's patience.
-const hold = 5 * time.Second
+// holdLong is longer than the broker lets anyone wait before it refuses.
+const (
+	hold     = 5 * time.Second
+	holdLong = 13 * time.Second
+)
 
 // injectors are the faults of promise.yaml.
 var injectors = map[string]injector{
@@ -51,9 +59,9 @@ var injectors = map[string]injector{
 	"slow-link":        {slowDown, hold, healNetwork, true},
 
 	"full-minority": {fillFollowers(1), hold, freeDisks, true},
-	"full-majority": {fillFollowers(2), hold, freeDisks, true},
+	"full-majority": {fillFollowers(2), holdLong, freeDisks, true},
 	"eio-minority":  {failVictim, hold, healSyncs, true},
-	"eio-majority":  {failMajority, hold, healSyncs, true},
+	"eio-majority":  {failMajority, holdLong, healSyncs, true},
 
 	"rot-wal":        {rot(clustertest.KindWAL), hold, replaceIfBroken, true},
 	"rot-segment":    {rot(clustertest.KindSegment), hold, replaceIfBroken, true},
@@ -70,6 +78,7 @@ var injectors = map[string]injector{
 	"transfer":        {moveLeaders, 0, nothing, true},
 	"rolling-restart": {restartEach, 0, nothing, true},
 	"membership":      {changeMembers, 0, nothing, true},
+	"clock":           {setClocks, 0, nothing, false},
 }
 
 // cutLinks resets the clients' connections for a while.
@@ -94,16 +103,9 @@ func launchAll(context.Context, *scene) error { return nil } // what does not ru
 
 func powerVictim(_ context.Context, s *scene) error { s.victim.PowerCut(); return nil }
 
-// powerAll takes all disks before it takes the processes, which so have time to
-// acknowledge what is lost.
-func powerAll(ctx context.Context, s *scene) error {
-	var cuts sync.WaitGroup
-	for _, n := range s.cluster.Nodes {
-		cuts.Go(n.Disk.Cut) // at the same time: a node must not sync what another one has lost
-	}
-	cuts.Wait()
-	pause(ctx, 3*time.Millisecond)
-	return killAll(ctx, s)
+func powerAll(_ context.Context, s *scene) error {
+	clustertest.PowerCut(s.cluster.Nodes...)
+	return nil
 }
 
 // powerBack mounts the disks of the nodes that do not run.
@@ -158,14 +160,31 @@ func healNetwork(_ context.Context, s *scene) error { s.cluster.Net.Heal(); retu
 
 // fillFollowers fills the disks of some nodes that do not lead.
 func fillFollowers(n int) func(context.Context, *scene) error {
-	return func(_ context.Context, s *scene) error {
+	return func(ctx context.Context, s *scene) error {
 		for _, node := range s.others[:n] {
 			if err := node.FillDisk(); err != nil {
 				return err
 			}
 		}
+		if n > 1 {
+			s.awaitSilence(ctx)
+		}
 		return nil
 	}
+}
+
+// awaitSilence waits until nobody gets acknowledgements any more who should get none: what a node has laid out for its
+// write-ahead log is good for some seconds on a full disk.
+func (s *scene) awaitSilence(ctx context.Context) {
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for _, name := range s.order {
+		line := s.modes[name].acks()
+		for s.promise.Modes.Of[name].Expect[majorityClass] == Refused && line.ackedAfter(time.Now().Add(-time.Second)) && limited.Err() == nil {
+			pause(limited, 50*time.Millisecond)
+		}
+	}
+	s.note("it was silent %v", limited.Err() == nil)
 }
 
 func freeDisks(_ context.Context, s *scene) error {
@@ -331,12 +350,12 @@ func restartEach(ctx context.Context, s *scene) error {
 
 // awaitNoLeaders waits until a node leads nothing.
 func (r *rig) awaitNoLeaders(ctx context.Context, ask *clustertest.Node, node uint64) error {
-	limited, cancel := context.WithTimeout(ctx, 20*time.Second)
+	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		status, err := ask.Status(limited)
-		if err != nil {
-			return fmt.Errorf("until node %d leads nothing: %w", node, err)
+		if limited.Err() != nil {
+			return fmt.Errorf("until node %d leads nothing: %w", node, errors.Join(err, limited.Err()))
 		}
 		for _, n := range status.Nodes {
 			if n.ID == node && n.Leaders == 0 {
@@ -345,6 +364,24 @@ func (r *rig) awaitNoLeaders(ctx context.Context, ask *clustertest.Node, node ui
 		}
 		pause(limited, 50*time.Millisecond)
 	}
+}
+
+// setClocks lets clocks jump under way.
+func setClocks(ctx context.Context, s *scene) error {
+	for _, n := range append([]*clustertest.Node{s.victim}, s.others...)[:min(2, len(s.cluster.Nodes))] {
+		for _, jump := range []time.Duration{time.Hour, -time.Hour, -time.Hour} {
+			n.SetClock(jump > 0)
+			pause(ctx, 1500*time.Millisecond)
+		}
+		now, err := n.Clock(ctx)
+		if err == nil && time.Since(now) < 50*time.Minute {
+			err = fmt.Errorf("it is at %v", now)
+		}
+		if err != nil {
+			return fmt.Errorf("%w: the clock of node %d: %w", errNotRun, n.ID, err)
+		}
+	}
+	return nil
 }
 
 // changeMembers adds a node and removes the one that leads.

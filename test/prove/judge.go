@@ -2,6 +2,8 @@ package prove
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -12,9 +14,10 @@ type Result struct {
 	Acked      int      `json:"acked"`
 	Lost       int      `json:"lost"`
 	Duplicated int      `json:"duplicated"`
-	Held       int      `json:"held"`       // runs in which the log is held offline, and the cluster says so
-	Refused    int      `json:"refused"`    // nacked, or given up by the client
-	RecoverMS  int64    `json:"recover_ms"` // the longest of all runs
+	Held       int      `json:"held"`            // runs in which the log is held offline, and the cluster says so
+	Refused    int      `json:"refused"`         // nacked, or given up by the client
+	Named      []string `json:"named,omitempty"` // what clients were refused with while the fault lasted, where that is promised
+	RecoverMS  int64    `json:"recover_ms"`      // the longest of all runs
 	Why        []string `json:"why,omitempty"`
 	Date       string   `json:"date"`
 }
@@ -29,6 +32,7 @@ func (r Result) add(o Result) Result {
 	r.Refused += o.Refused
 	r.Held += o.Held
 	r.RecoverMS = max(r.RecoverMS, o.RecoverMS)
+	r.Named = slices.Compact(slices.Sorted(slices.Values(append(r.Named, o.Named...))))
 	for _, why := range o.Why {
 		if len(r.Why) < 3 {
 			r.Why = append(r.Why, why)
@@ -61,6 +65,12 @@ func (r *rig) judge(name string, f Fault, t times, m mode, broken error, held bo
 		res.RecoverMS = took.Milliseconds()
 		if code != Lossy && (!ok || took > f.Recover) {
 			why = append(why, fmt.Sprintf("recovered after %v (%v), the bound is %v", took.Round(time.Millisecond), ok, f.Recover))
+		}
+	}
+	if code == Refused {
+		res.Named = slices.Sorted(maps.Keys(m.refusals().Between(t.fault, t.healed)))
+		if len(res.Named) == 0 {
+			why = append(why, "while the fault lasted nothing was refused by name")
 		}
 	}
 	if o.Lost > 0 && code != Lossy {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +12,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"waybill/test/check"
+	"waybill/test/stock"
 )
 
 // Sizes and paces of the AMQP load.
@@ -38,6 +38,7 @@ type amqpMode struct {
 
 	checker  check.Queue
 	times    timeline
+	told     stock.Refusals
 	sent     atomic.Int64
 	nacked   atomic.Int64
 	mu       sync.Mutex
@@ -53,28 +54,12 @@ func (m *amqpMode) acks() *timeline {
 	return &m.times
 }
 
+func (m *amqpMode) refusals() *stock.Refusals { return &m.told }
+
 // dialAMQP connects to one of the nodes, which is chosen by turn.
 func (r *rig) dialAMQP(turn int) (*amqp.Connection, *amqp.Channel, error) {
 	addrs := r.cluster.AMQP()
-	conn, err := amqp.DialConfig("amqp://guest:guest@"+addrs[turn%len(addrs)], amqp.Config{
-		Heartbeat: time.Second,
-		Dial: func(network, addr string) (net.Conn, error) {
-			c, err := r.links.dial(context.Background(), network, addr)
-			if err == nil {
-				err = c.SetDeadline(time.Now().Add(2 * time.Second)) // of the handshake
-			}
-			return c, err
-		},
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	ch, err := conn.Channel()
-	if err != nil {
-		_ = conn.Close() // err says more
-		return nil, nil, err
-	}
-	return conn, ch, nil
+	return stock.AMQP(addrs[turn%len(addrs)], r.links.dial)
 }
 
 func (m *amqpMode) declare(ch *amqp.Channel) error {
@@ -121,19 +106,13 @@ func (m *amqpMode) again(ctx context.Context, who string, turn int, work func(*a
 			err = m.declare(ch) // it may have gone with its node
 		}
 		if err == nil {
+			stop := m.listen(conn)
 			err = work(ch, conn)
+			stop()
 		}
+		m.told.Error(err)
 		if conn != nil {
-			closed := make(chan struct{})
-			go func() {
-				_ = conn.Close() // it may be broken already
-				close(closed)
-			}()
-			select { // a paused node does not answer
-			case <-closed:
-			case <-time.After(time.Second):
-				conn.CloseDeadline(time.Now()) //nolint:errcheck // it only must end
-			}
+			stock.CloseAMQP(conn)
 		}
 		if err != nil && ctx.Err() == nil {
 			m.r.note("%s: %s: %v", m.name, who, err)
@@ -141,6 +120,27 @@ func (m *amqpMode) again(ctx context.Context, who string, turn int, work func(*a
 		}
 		turn++
 	}
+}
+
+// listen notes when the node blocks the connection, until stop is called.
+func (m *amqpMode) listen(conn *amqp.Connection) (stop func()) {
+	blocked, done := conn.NotifyBlocked(make(chan amqp.Blocking, 8)), make(chan struct{})
+	go func() {
+		for {
+			select {
+			case b, ok := <-blocked:
+				if !ok {
+					return
+				}
+				if b.Active {
+					m.told.Add(stock.Blocked)
+				}
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { close(done) }
 }
 
 // publish publishes at a measured pace, within the window.
@@ -162,6 +162,7 @@ func (m *amqpMode) publish(ctx context.Context, ch *amqp.Channel, next *check.Va
 					m.times.ack()
 				} else {
 					m.nacked.Add(1) // it may be there or not
+					m.told.Add(stock.Nack)
 				}
 				<-window
 			}

@@ -9,6 +9,8 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"waybill/test/stock"
 )
 
 // declarePace is between two declarations of a kind.
@@ -24,6 +26,7 @@ const (
 type declareMode struct {
 	r      *rig
 	times  timeline
+	told   stock.Refusals
 	mu     sync.Mutex
 	queues []string
 	topics []string
@@ -31,6 +34,7 @@ type declareMode struct {
 }
 
 func (d *declareMode) acks() *timeline               { return &d.times }
+func (d *declareMode) refusals() *stock.Refusals     { return &d.told }
 func (d *declareMode) prepare(context.Context) error { return nil }
 
 func (d *declareMode) run(ctx context.Context) {
@@ -63,6 +67,7 @@ func (d *declareMode) declareQueues(ctx context.Context) {
 			stop()
 			_ = conn.CloseDeadline(time.Now().Add(time.Second)) // it may be broken already
 		}
+		d.told.Error(err)
 		if ctx.Err() == nil {
 			d.r.note("declare: queue: %v", err)
 			pause(ctx, 20*time.Millisecond)
@@ -78,6 +83,7 @@ func (d *declareMode) createTopics(ctx context.Context) {
 	}
 	defer cl.Close()
 	admin := kadm.NewClient(cl)
+	admin.SetTimeoutMillis(3000) // then the broker says so, before the client gives up
 	for n := 0; ctx.Err() == nil; n++ {
 		name := fmt.Sprint(createdName, n)
 		limited, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -90,6 +96,7 @@ func (d *declareMode) createTopics(ctx context.Context) {
 			d.answered(&d.topics, name)
 		} else if ctx.Err() == nil {
 			d.r.note("declare: topic: %v", err)
+			d.told.Error(err)
 		}
 		pause(ctx, declarePace)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"waybill/test/check"
+	"waybill/test/stock"
 )
 
 // groupMembers is how many consumers share the topic.
@@ -43,6 +44,8 @@ func newGroupMode(r *rig, name string) *groupMode {
 }
 
 func (g *groupMode) acks() *timeline { return &g.times }
+
+func (g *groupMode) refusals() *stock.Refusals { return g.topic.refusals() }
 
 func (g *groupMode) prepare(ctx context.Context) error { return g.topic.prepare(ctx) }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"waybill/test/check"
+	"waybill/test/stock"
 )
 
 // Sizes and paces of the Kafka load.
@@ -54,6 +55,7 @@ type kafkaMode struct {
 	checker check.Kafka
 	parts   []*check.Partition
 	times   timeline
+	told    stock.Refusals
 	failed  int // records that the client gave up
 	mu      sync.Mutex
 }
@@ -75,20 +77,10 @@ func (m *kafkaMode) acks() *timeline {
 
 // kafkaClient makes a client that comes back quickly.
 func (r *rig) kafkaClient(opts ...kgo.Opt) (*kgo.Client, error) {
-	return kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(r.cluster.Kafka()...),
-		kgo.Dialer(r.links.dial),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerLinger(0),
-		kgo.RetryBackoffFn(func(n int) time.Duration { return min(5*time.Millisecond<<min(n, 6), 200*time.Millisecond) }),
-		kgo.MetadataMinAge(20 * time.Millisecond),
-		kgo.RetryTimeout(patience),
-		kgo.RequestRetries(1 << 20),
-		kgo.RequestTimeoutOverhead(2 * time.Second),
-		kgo.ProduceRequestTimeout(2 * time.Second),
-		kgo.FetchMaxWait(50 * time.Millisecond),
-	}, opts...)...)
+	return stock.Kafka(r.cluster.Kafka(), r.links.dial, opts...)
 }
+
+func (m *kafkaMode) refusals() *stock.Refusals { return &m.told }
 
 // createTopic creates a topic with as many replicas as there may be.
 func (r *rig) createTopic(ctx context.Context, partitions int32, name string) error {
@@ -112,7 +104,7 @@ func (m *kafkaMode) prepare(ctx context.Context) error {
 }
 
 func (m *kafkaMode) run(ctx context.Context) {
-	cl, err := m.r.kafkaClient(m.kind.options()...)
+	cl, err := m.r.kafkaClient(append(m.kind.options(), m.told.Ear())...)
 	if err != nil {
 		m.r.note("%s: %v", m.name, err)
 		return
@@ -153,6 +145,7 @@ func (m *kafkaMode) produce(cl *kgo.Client, v check.Value, window chan struct{})
 			m.failed++
 			m.mu.Unlock()
 			m.r.note("%s: %v: %v", m.name, v, err)
+			m.told.Error(err)
 		case m.kind != acksNone:
 			m.parts[part].Acked(v, rec.Offset)
 			m.times.ack()

@@ -128,8 +128,16 @@ func (r Results) row(b *strings.Builder, p *Promise, mode, fault string) {
 	if res.RecoverMS > 0 {
 		took = (time.Duration(res.RecoverMS) * time.Millisecond).String()
 	}
-	fmt.Fprintf(b, "| %s | %s | %d | %d | %d | %d | %d | %s | %s |\n",
-		m.What, escape(code), res.Runs, res.Acked, res.Lost, res.Duplicated, res.Refused, took, verdict)
+	fmt.Fprintf(b, "| %s | %s | %d | %d | %d | %d | %s | %s | %s |\n",
+		m.What, escape(code), res.Runs, res.Acked, res.Lost, res.Duplicated, refused(res), took, verdict)
+}
+
+// refused is how much was refused, and with what.
+func refused(res Result) string {
+	if len(res.Named) == 0 {
+		return fmt.Sprint(res.Refused)
+	}
+	return fmt.Sprintf("%d: %s", res.Refused, strings.Join(res.Named, ", "))
 }
 
 // short is the beginning of the first reason, fit for a cell of a table.

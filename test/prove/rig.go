@@ -16,6 +16,7 @@ import (
 
 	"waybill/test/check"
 	clustertest "waybill/test/cluster"
+	"waybill/test/stock"
 )
 
 // mode is one way of using the broker, as a load and what is known of it.
@@ -30,6 +31,8 @@ type mode interface {
 	outcome() outcome
 	// acks is when acknowledgements came; nil for a mode that gets none.
 	acks() *timeline
+	// refusals is what clients were refused with; nil for a mode that is told of none.
+	refusals() *stock.Refusals
 }
 
 // outcome is what one run found out about a mode.
@@ -53,8 +56,9 @@ type rig struct {
 	t       testing.TB
 	promise *Promise
 	cluster *clustertest.Cluster
-	rng     *rand.Rand // of the test's goroutine
-	single  bool       // one node: there is no other one to go to
+	rng     *rand.Rand    // of the test's goroutine
+	whole   time.Duration // Settings.Whole
+	single  bool          // one node: there is no other one to go to
 	modes   map[string]mode
 	order   []string
 	links   links
@@ -168,8 +172,7 @@ func (l *link) Close() error {
 
 // dial connects a client.
 func (l *links) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	d := net.Dialer{Timeout: time.Second}
-	c, err := d.DialContext(ctx, network, addr)
+	c, err := stock.Connect(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}

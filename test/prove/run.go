@@ -1,6 +1,7 @@
 package prove
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ type Settings struct {
 	Modes  []string
 	Env    []string // of the nodes, beside what a run needs
 	Seed   uint64
+	Whole  time.Duration // how long the cluster may take to be whole after the fault; 0: patience
 }
 
 // diskSize is that of each node's disk; it takes no more of the machine's than is written.
@@ -43,13 +45,16 @@ func (p *Promise) Run(t testing.TB, name string, s Settings) (map[string]Result,
 		"WAYBILL_KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS=0",
 	}}
 	o.Env = append(o.Env, s.Env...)
+	if build := builds[name]; build != nil {
+		o.Binary = build(t)
+	}
 	if f.Needs == "root" {
 		if err := powercut.Unavailable(); err != nil {
 			return nil, nil, fmt.Errorf("%w: %w", errNotRun, err)
 		}
 		o.Disks = diskSize
 	}
-	r := &rig{t: t, promise: p, rng: rand.New(rand.NewPCG(s.Seed, 0)), single: s.Nodes == 1}
+	r := &rig{t: t, promise: p, rng: rand.New(rand.NewPCG(s.Seed, 0)), single: s.Nodes == 1, whole: s.Whole}
 	r.cluster = clustertest.New(t, o)
 	defer r.stop()
 	r.newModes(s.Modes)
@@ -70,10 +75,10 @@ func (r *rig) run(name string, f Fault, inj injector) (map[string]Result, error)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	if err := errors.Join(r.cluster.Launch(), r.cluster.WaitReady()); err != nil {
-		return nil, fmt.Errorf("the cluster does not start: %w", err)
+		return nil, fmt.Errorf("%w: the cluster does not start: %w", errEarly, err)
 	}
-	if err := r.each("prepare", func(m mode) error { return m.prepare(ctx) }); err != nil {
-		return nil, err
+	if err := r.each("prepare", func(m mode) error { return r.prepare(ctx, m) }); err != nil {
+		return nil, fmt.Errorf("%w: %w", errEarly, err)
 	}
 	load, end := context.WithCancel(ctx)
 	defer end()
@@ -85,7 +90,9 @@ func (r *rig) run(name string, f Fault, inj injector) (map[string]Result, error)
 	s := r.scene()
 	if inj.peers && !r.single {
 		if err := r.gather(ctx, s.victim); err != nil {
-			return nil, err
+			end()
+			clients.Wait()
+			return nil, fmt.Errorf("%w: %w", errEarly, err)
 		}
 	}
 	t := times{fault: time.Now()}
@@ -108,6 +115,23 @@ func (r *rig) run(name string, f Fault, inj injector) (map[string]Result, error)
 	return r.results(ctx, f, t, whole), nil
 }
 
+// errEarly is returned for a run that ended before its fault. It says nothing about the fault.
+var errEarly = errors.New("the run has ended before the fault")
+
+// prepare has a mode declare what it needs. A client that was too slow for its own timeouts tries again.
+func (r *rig) prepare(ctx context.Context, m mode) error {
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		err := m.prepare(limited)
+		if err == nil || limited.Err() != nil {
+			return err
+		}
+		r.note("prepare: %v", err)
+		pause(limited, 200*time.Millisecond)
+	}
+}
+
 // times of a run.
 type times struct{ fault, healed, end time.Time }
 
@@ -122,12 +146,17 @@ func (r *rig) scene() *scene {
 // gather moves the leadership of all groups to a node, so that what happens to it
 // happens to the leader in every mode, and waits until it is so.
 func (r *rig) gather(ctx context.Context, to *clustertest.Node) error {
-	limited, cancel := context.WithTimeout(ctx, 30*time.Second)
+	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		groups, err := to.Groups(limited)
 		if err != nil {
-			return fmt.Errorf("gather the leaders: %w", err)
+			if limited.Err() != nil {
+				return fmt.Errorf("gather the leaders: %w", err)
+			}
+			r.note("gather the leaders: %v", err)
+			pause(limited, 100*time.Millisecond)
+			continue
 		}
 		left := 0
 		for _, g := range groups {
@@ -143,7 +172,7 @@ func (r *rig) gather(ctx context.Context, to *clustertest.Node) error {
 			return nil
 		}
 		if limited.Err() != nil {
-			return fmt.Errorf("%d groups are not led by node %d after 30 s", left, to.ID)
+			return fmt.Errorf("%d groups are not led by node %d after %v", left, to.ID, patience)
 		}
 		pause(limited, 100*time.Millisecond)
 	}
@@ -151,13 +180,13 @@ func (r *rig) gather(ctx context.Context, to *clustertest.Node) error {
 
 // awaitService waits until all modes get acknowledgements again, and the cluster is whole.
 func (r *rig) awaitService(ctx context.Context, f Fault, since time.Time) error {
-	limited, cancel := context.WithTimeout(ctx, f.patience())
+	limited, cancel := context.WithTimeout(ctx, r.patience(f))
 	defer cancel()
 	for _, name := range r.order {
 		line := r.modes[name].acks()
 		for line != nil && !line.ackedAfter(since) {
 			if limited.Err() != nil {
-				return fmt.Errorf("%s gets no acknowledgement within %v after the fault", name, f.patience())
+				return fmt.Errorf("%s gets no acknowledgement within %v after the fault", name, r.patience(f))
 			}
 			pause(limited, 20*time.Millisecond)
 		}
@@ -175,7 +204,7 @@ func (r *rig) results(ctx context.Context, f Fault, t times, whole error) map[st
 	var mu sync.Mutex
 	all := map[string]Result{}
 	_ = r.each("drain", func(m mode) error { // what fails stands in its result
-		limited, cancel := context.WithTimeout(ctx, f.patience())
+		limited, cancel := context.WithTimeout(ctx, r.patience(f))
 		defer cancel()
 		err := m.drain(limited)
 		held := f.Class == heldClass && r.tellsOfHeld(ctx) // damage is found by who reads
@@ -196,16 +225,19 @@ func justDeclared(group string) bool {
 	return strings.Contains(group, declaredName) || strings.Contains(group, createdName)
 }
 
+// majorityClass is the class of faults that take the majority's disks.
+const majorityClass = "F6"
+
 // heldClass is the class of faults after which a log may be held offline.
 const heldClass = "F8"
 
 // patience is how long the cluster may take to be whole after the fault. What is held
 // offline is so for ever.
-func (f Fault) patience() time.Duration {
+func (r *rig) patience(f Fault) time.Duration {
 	if f.Class == heldClass {
 		return f.Recover
 	}
-	return patience
+	return cmp.Or(r.whole, patience)
 }
 
 // tellsOfHeld reports whether a node says that logs are held, are damaged, or have no leader.

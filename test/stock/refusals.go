@@ -100,6 +100,7 @@ var heard = []struct {
 	name      *regexp.Regexp
 }{
 	{"produced", "to", regexp.MustCompile(`\(([A-Z][A-Z_]+)\b`)},
+	{"metadata update triggered", "why", regexp.MustCompile(`\b([A-Z][A-Z_]+)\{`)},
 	{"immediate metadata update had inner errors, re-updating", "errors", regexp.MustCompile(`\b([A-Z][A-Z_]+)\{`)},
 }
 
