@@ -71,6 +71,7 @@ type Queue struct {
 	orphaned bool          // the last consumer of an auto-delete queue left before rejoin
 	used     time.Time     // the last time that counts for x-expires
 	alarm    time.Time     // what the group's timer is set to
+	stuck    time.Time     // since when publishes cannot be built, as too much is built and not committed
 	scratch  []byte
 }
 

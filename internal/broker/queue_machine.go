@@ -43,6 +43,8 @@ type builtEntry struct {
 	base  record.Offset
 	count int           // number of messages
 	dones []func(error) // of what it settles
+	at    time.Time     // when it was built
+	late  bool          // those who wait for it were told that it takes too long
 }
 
 // Restore implements replica.Machine.
@@ -284,8 +286,9 @@ func (q *Queue) Build(limit int) []byte {
 		}
 	}
 	q.built += batch.Count
-	q.entries.push(builtEntry{base: h.Base, count: batch.Count, dones: q.dones})
+	q.entries.push(builtEntry{base: h.Base, count: batch.Count, dones: q.dones, at: q.vhost.b.cfg.Now()})
 	q.dones = nil
+	q.stuck = time.Time{}
 	q.gathered, q.due = time.Time{}, false
 	return data
 }
@@ -358,6 +361,7 @@ func (q *Queue) note(now time.Time) {
 	if ms, ok := q.leader.Expires(); ok {
 		soonest(time.UnixMilli(ms))
 	}
+	soonest(q.overdue(now))
 	soonest(q.source.idleAt)
 	soonest(q.graves.retryAt)
 	if q.config.Expires > 0 && q.leader.Consumers() == 0 && !q.sealed {

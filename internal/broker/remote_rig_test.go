@@ -210,6 +210,7 @@ type rigRaft struct {
 	running bool
 
 	leads   bool
+	stuck   bool     // nothing is committed
 	pending [][]byte // built and not committed
 	applied int
 }
@@ -219,6 +220,7 @@ type (
 	rigLead   struct{ term uint64 }
 	rigFollow struct{}
 	rigApply  struct{}
+	rigStick  struct{ stuck bool }
 	rigRing   struct{}
 	rigAsk    struct {
 		event any
@@ -282,8 +284,10 @@ func (g *rigRaft) handle(event any) {
 			g.pending = nil
 			g.apply()
 		}
+	case rigStick:
+		g.stuck = e.stuck
 	case rigApply:
-		if g.leads {
+		if g.leads && !g.stuck {
 			g.commit(len(g.pending))
 		}
 		g.apply()
@@ -316,7 +320,7 @@ func (g *rigRaft) build() {
 		}
 		g.pending = append(g.pending, data)
 	}
-	if len(g.pending) == 0 {
+	if len(g.pending) == 0 || g.stuck {
 		return
 	}
 	if delay := g.chance(4); delay > 0 {

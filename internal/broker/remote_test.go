@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"waybill/internal/record"
+	"waybill/internal/replica"
 )
 
 // inRig runs f with a cluster of three nodes, of which the first two hold the
@@ -238,6 +239,44 @@ func TestSubscriptionsFollowTheLeader(t *testing.T) {
 			}
 		}
 		r.expectDepth(t, 2, 0, 0, 0)
+	})
+}
+
+// A leader that gets no copies made, as the others are alive and have no room, does not leave its publishers
+// waiting: after ten seconds they are nacked. What they have published may be in the queue later, once.
+func TestPublishesWaitForCopies(t *testing.T) {
+	inRig(t, nil, func(t *testing.T, r *rig) {
+		r.lead(1)
+		r.nodes[0].raft.ask(rigStick{true})
+		confirmed := make(confirms, 100)
+		start := time.Now()
+		for range 5 { // more than are built at a time
+			for _, n := range r.nodes {
+				n.put(t, "q", confirmed, 0, []byte("late"))
+			}
+			synctest.Wait()
+		}
+		for range 5 * len(r.nodes) {
+			if err := <-confirmed; !errors.Is(err, replica.ErrUnknown) {
+				t.Fatalf("answered with %v", err)
+			}
+		}
+		if waited := time.Since(start); waited < copiesWait || waited > 2*copiesWait+time.Second {
+			t.Fatalf("nacked after %v", waited)
+		}
+		r.nodes[0].raft.ask(rigStick{false})
+		r.nodes[0].raft.ask(rigApply{})
+		synctest.Wait()
+		if len(confirmed) > 0 {
+			t.Fatalf("answered again: %v", <-confirmed)
+		}
+		all := int64(5 * len(r.nodes))
+		r.expectDepth(t, 1, all, 0, 4*all)
+		_, sink := r.nodes[2].subscribe(t, SubscribeOptions{NoAck: true}, 100)
+		synctest.Wait()
+		if len(sink.got) != 5*len(r.nodes) {
+			t.Fatalf("%d messages are there", len(sink.got))
+		}
 	})
 }
 
