@@ -42,6 +42,7 @@ type Partition struct {
 	machine *topic.Topic
 
 	watchers watchers
+	unread   seldom         // what is said about records that cannot be read
 	shard    partitionShard // what only the group's shard touches
 }
 

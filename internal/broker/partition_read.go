@@ -123,7 +123,9 @@ func (p *Partition) readError(off record.Offset, err error) error {
 	if errors.Is(err, storage.ErrClosed) {
 		return notLeader(p, err)
 	}
-	p.b.log.Error("records cannot be read; they are not skipped", "topic", p.topic, "partition", p.number, "log", p.id, "offset", off, "error", err)
+	if again, ok := p.unread.now(p.b.cfg.Now()); ok { // a consumer asks for the same ones for ever
+		p.b.log.Error("records cannot be read; they are not skipped", "topic", p.topic, "partition", p.number, "log", p.id, "offset", off, "error", err, "unsaid", again)
+	}
 	return &Error{Kind: Internal, Code: codeKafkaStorageError,
 		Text: fmt.Sprintf("offset %d of partition %d of topic '%s' cannot be read: %v", off, p.number, p.topic, err)}
 }
