@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"waybill/internal/record"
@@ -20,6 +21,7 @@ type partitionShard struct {
 	waiting fifo[*appendEvent] // not built yet
 	deletes []*deleteEvent     // not built yet
 	answers fifo[answerAt]     // to be given when the high watermark reaches them, in the order of the log
+	doubted []*appendEvent     // to be refused, if this is the leader
 	late    time.Time          // when to look for appends that take too long; zero: not set
 	trimTo  record.Offset      // where retention and deletes want the log to start
 	trimmed record.Offset      // where the last proposed command makes it start
@@ -160,6 +162,10 @@ func (p *Partition) Follow(reason error) {
 			p.refuse(a.append, notLeader(p, replica.ErrUnknown))
 		}
 	}
+	for _, e := range s.doubted {
+		p.refuse(e, notLeader(p, reason))
+	}
+	s.doubted = nil
 	for _, e := range s.waiting.drain() {
 		p.refuse(e, notLeader(p, reason))
 	}
@@ -234,6 +240,8 @@ func (p *Partition) Build(limit int) []byte {
 func (p *Partition) add(e *appendEvent, cfg *topic.Config) {
 	r, err := p.machine.Add(e.batch, cfg)
 	switch {
+	case err != nil && p.b.cfg.Cluster != nil && ofProducer(err):
+		p.doubt(e, err)
 	case err != nil:
 		p.refuse(e, topicError(err))
 	case r.End <= p.machine.End(): // sent again, and committed long ago
@@ -241,6 +249,31 @@ func (p *Partition) add(e *appendEvent, cfg *topic.Config) {
 	default:
 		p.shard.answers.push(answerAt{at: r.End, append: e, result: r})
 	}
+}
+
+// ofProducer reports whether a refusal rests on what the producer has written before.
+func ofProducer(err error) bool {
+	var e *topic.Error
+	return errors.As(err, &e) && (e.Reason == topic.OutOfOrder || e.Reason == topic.StaleEpoch || e.Reason == topic.UnknownProducer)
+}
+
+// doubt refuses an append when it is certain that this replica leads. One that was replaced and
+// has not heard of it lacks what the producer has written since at its successor, and its
+// answer would be the end of that producer.
+func (p *Partition) doubt(e *appendEvent, refusal error) {
+	p.shard.doubted = append(p.shard.doubted, e)
+	p.group.Read(func(err error) {
+		i := slices.Index(p.shard.doubted, e)
+		if i < 0 {
+			return // Follow has answered it
+		}
+		p.shard.doubted = slices.Delete(p.shard.doubted, i, i+1)
+		if err != nil {
+			p.refuse(e, notLeader(p, replica.ErrNotLeader))
+			return
+		}
+		p.refuse(e, topicError(refusal))
+	})
 }
 
 // buildTrim returns the command that moves the start of the log, nil when
