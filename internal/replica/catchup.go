@@ -130,6 +130,11 @@ func (g *Group) readAhead(lo uint64) {
 	end := log.LastIndex() + 1
 	g.host.spawn(func() {
 		entries, err := log.Entries(record.Index(lo), end, aheadBytes, true)
+		size := 0
+		for _, e := range entries {
+			size += len(e.GetData())
+		}
+		_ = g.host.giving.pass(g.host.ctx, size) // it ends with the host
 		g.do(func() { g.hasRead(lo, entries, err) })
 	})
 }

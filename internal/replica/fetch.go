@@ -191,7 +191,7 @@ func (f *fetch) ask(ctx context.Context, op byte, args ...uint64) (*reader, erro
 		}
 		body, bad := openFrame(answer)
 		if bad == nil {
-			return &reader{b: body}, nil
+			return &reader{b: body}, f.group.host.taking.pass(ctx, len(body))
 		}
 		err = bad
 	}

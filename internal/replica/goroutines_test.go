@@ -66,7 +66,7 @@ func startMesh(t testing.TB, m *mesh, id uint64, fs vfs.FS, logs int) *meshNode 
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.host = NewHost(Config{Store: n.store, ReplicaID: id, Transport: meshWire{m, id}, Shards: 2, Tick: 10 * time.Millisecond})
+	n.host = NewHost(Config{Store: n.store, ReplicaID: id, Transport: meshWire{m, id}, Shards: 2, Tick: 10 * time.Millisecond, CatchUpRate: 64 << 20})
 	host.Store(n.host)
 	for g := record.LogID(1); g <= record.LogID(logs); g++ {
 		l := newLedger()

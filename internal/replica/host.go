@@ -38,6 +38,10 @@ type Config struct {
 	// changed which voters are in sync, see Group.InSync. It must not block.
 	OnInSync func(group record.LogID, term uint64, replicas []uint64)
 
+	// CatchUpRate bounds the bytes a second that this node reads from its disk for replicas
+	// that are behind, and, apart from that, those of snapshots that it takes in; 0: no limit.
+	CatchUpRate int64
+
 	// Manual leaves out the goroutines: the shards work when Step is called, with what
 	// Go is given run by whoever calls it. Woken, when set, is called from any goroutine when
 	// there is something for Step.
@@ -66,6 +70,8 @@ type Host struct {
 	down      atomic.Pointer[map[uint64]bool]
 	servings  servings
 	fetches   fetches
+	giving    throttle        // of what is read for others
+	taking    throttle        // of snapshots that come in
 	ctx       context.Context // ends at Close, with the jobs
 	cancel    context.CancelFunc
 	jobs      sync.WaitGroup
@@ -96,6 +102,8 @@ func NewHost(cfg Config) *Host {
 		cfg.Go = func(job func()) { go job() }
 	}
 	h := &Host{
+		giving:   throttle{rate: cfg.CatchUpRate},
+		taking:   throttle{rate: cfg.CatchUpRate},
 		cfg:      cfg,
 		metrics:  newMetrics(cfg.Registerer),
 		groups:   map[record.LogID]*Group{},

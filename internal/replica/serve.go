@@ -76,8 +76,9 @@ type servings struct {
 	list map[serveKey]*serving
 }
 
-// ServeFetch answers another replica's Transport.Fetch. It may wait for the disk.
-func (h *Host) ServeFetch(_ context.Context, from uint64, request []byte) ([]byte, error) {
+// ServeFetch answers another replica's Transport.Fetch. It may wait for the disk, and for
+// what Config.CatchUpRate allows.
+func (h *Host) ServeFetch(ctx context.Context, from uint64, request []byte) ([]byte, error) {
 	body, err := openFrame(request)
 	if err != nil {
 		return nil, err
@@ -97,7 +98,9 @@ func (h *Host) ServeFetch(_ context.Context, from uint64, request []byte) ([]byt
 		if s, err = h.servings.find(key, session, h.cfg.Now()); err != nil {
 			return nil, err
 		}
-		b, err = s.piece(b, op, arg)
+		if b, err = s.piece(b, op, arg); err == nil {
+			err = h.giving.pass(ctx, len(b))
+		}
 	}
 	if err != nil {
 		return nil, err
