@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -155,7 +156,7 @@ func testView() *View {
 	return &View{
 		Version: "1", Cluster: "c", Node: "n",
 		Listeners: []Listener{{Protocol: "amqp", Address: "127.0.0.1", Port: 5672}},
-		Queues: func() []Queue {
+		Queues: func(context.Context) []Queue {
 			return []Queue{{Name: "a", VHost: "/", Ready: 2, Unacked: 3, Messages: 5, Consumers: 1}, {Name: "b", VHost: "/", Ready: 1, Messages: 1}}
 		},
 		Connections: func() []Connection { return nil },

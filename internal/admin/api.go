@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 )
@@ -11,7 +12,7 @@ type View struct {
 	Cluster     string // the cluster's name
 	Node        string
 	Listeners   []Listener
-	Queues      func() []Queue
+	Queues      func(context.Context) []Queue
 	Connections func() []Connection
 	Topics      func() int // number of topics
 	Alarm       func() string
@@ -65,13 +66,13 @@ type totals struct {
 	Messages int `json:"messages"`
 }
 
-func (s *Server) overview(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) overview(w http.ResponseWriter, r *http.Request) {
 	v := s.view(w)
 	if v == nil {
 		return
 	}
 	var sum totals
-	consumers, queues := 0, v.Queues()
+	consumers, queues := 0, v.Queues(r.Context())
 	for _, q := range queues {
 		sum.Ready += q.Ready
 		sum.Unacked += q.Unacked
@@ -95,9 +96,9 @@ func (s *Server) overview(w http.ResponseWriter, _ *http.Request) {
 	})
 }
 
-func (s *Server) queues(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) queues(w http.ResponseWriter, r *http.Request) {
 	if v := s.view(w); v != nil {
-		writeJSON(w, http.StatusOK, orEmpty(v.Queues()))
+		writeJSON(w, http.StatusOK, orEmpty(v.Queues(r.Context())))
 	}
 }
 

@@ -73,6 +73,9 @@ type Config struct {
 	// OnCatalogDamage, when set, is called when the copy of the catalog on this node
 	// turns out to be damaged while it works. It must not block.
 	OnCatalogDamage func(error)
+	// LeadersReturn is how long the preferred leader of a log has to be up to date
+	// before it leads again; 0: it does not by itself.
+	LeadersReturn time.Duration
 
 	DefaultPartitions int32             // of a topic that is created without a number, 1
 	TopicDefaults     map[string]string // topic configs that hold where a topic sets none
@@ -102,7 +105,7 @@ type Broker struct {
 	members   membershipView
 	places    places
 	groups    sync.Map // log → *replica.Group of this node
-	down      sync.Map // node id → bool: it cannot be reached
+	down      sync.Map // node id → since when it cannot be reached
 
 	reconciler *reconciler
 	healer     *healer // works for the reconciler
@@ -112,6 +115,7 @@ type Broker struct {
 	running    sync.WaitGroup     // of those two
 	links      *links             // to queues that other nodes lead; nil: there are none
 	guests     guests
+	depths     depths                                              // of queues that other nodes lead
 	direct     atomic.Pointer[func(address string, stored []byte)] // takes messages for clients of this node
 	byLog      sync.Map                                            // the *Queue of each record.LogID; the directory changes it
 

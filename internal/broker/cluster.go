@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"waybill/internal/catalog"
 	"waybill/internal/record"
@@ -40,6 +41,7 @@ func (b *Broker) services() map[string]service {
 		"leads":      {call: b.serveLeads},
 		"transfer":   {call: b.serveTransfer},
 		"seen":       {call: b.serveSeen},
+		"depths":     {call: b.serveDepths},
 		queueService: {stream: func(_ uint64, c net.Conn) { b.serveQueues(c) }},
 	}
 }
@@ -155,12 +157,26 @@ func (b *Broker) Announce(ctx context.Context, a Addresses) error {
 }
 
 // Peer notes that another node can be reached, or not.
-func (b *Broker) Peer(node uint64, up bool) { b.down.Store(node, !up) }
+func (b *Broker) Peer(node uint64, up bool) {
+	if up {
+		b.down.Delete(node)
+	} else {
+		b.down.LoadOrStore(node, b.cfg.Now())
+	}
+}
 
 // isDown reports whether a node cannot be reached, as far as it is known.
 func (b *Broker) isDown(node uint64) bool {
-	down, ok := b.down.Load(node)
-	return ok && down.(bool) && node != b.cfg.Node
+	_, down := b.downSince(node)
+	return down
+}
+
+func (b *Broker) downSince(node uint64) (time.Time, bool) {
+	since, down := b.down.Load(node)
+	if !down || node == b.cfg.Node {
+		return time.Time{}, false
+	}
+	return since.(time.Time), true
 }
 
 // Down lists the nodes that cannot be reached from this one.

@@ -208,7 +208,7 @@ func TestMemoryOfNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	here := func(n *brokertest.Node) bool {
-		return slices.ContainsFunc(n.Broker.Queues(), func(q broker.QueueInfo) bool { return q.Name == "transient" })
+		return slices.ContainsFunc(n.Broker.Queues(bounded(t)), func(q broker.QueueInfo) bool { return q.Name == "transient" })
 	}
 	c.Eventually("node 3 knows the queue", func() bool { return here(c.Node(3)) })
 	c.Kill(2)

@@ -11,7 +11,7 @@ import (
 // places is where the replicas of every log are, for everyone to read; the
 // directory changes it.
 type places struct {
-	mu    sync.RWMutex // guards of
+	mu    sync.RWMutex // guards of; taken before that of Leaders
 	of    map[record.LogID]*catalog.Placement
 	owner map[record.LogID]owner // touched on the catalog's shard only
 }
@@ -53,6 +53,24 @@ func (p *places) all() []*catalog.Placement {
 		list = append(list, one)
 	}
 	return list
+}
+
+// LogsHere counts the logs with a replica on this node, and those of them that have a
+// leader somewhere, as far as that is known here.
+func (b *Broker) LogsHere() (logs, led int) {
+	b.places.mu.RLock()
+	defer b.places.mu.RUnlock()
+	b.leaders.mu.RLock()
+	defer b.leaders.mu.RUnlock()
+	for log, p := range b.places.of {
+		if p.Holds(b.cfg.Replica) {
+			logs++
+			if b.leaders.of[log].replica != 0 {
+				led++
+			}
+		}
+	}
+	return logs, led
 }
 
 // followPlaces notes where the logs are that a change names, before anything

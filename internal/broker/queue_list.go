@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"maps"
 	"unicode/utf8"
 
@@ -19,7 +20,9 @@ type QueueInfo struct {
 	Args        record.Table
 	Offline     error  // why its log cannot be served; nil when it is
 	Leader      uint64 // the node that leads it, as far as known here; 0 when it is not
-	QueueDepth         // on that node; elsewhere all is 0
+	QueueDepth         // as that node has told last; all is 0 where it never did
+
+	log record.LogID
 }
 
 // QueueDepth is the state of a queue at some moment.
@@ -37,9 +40,16 @@ func (q *Queue) Depth() QueueDepth {
 	return QueueDepth{Ready: d.ready.Load(), Unacked: d.unacked.Load(), Bytes: d.bytes.Load(), Consumers: d.consumers.Load()}
 }
 
-// Queues lists all queues, in the order of virtual hosts and names. It does
-// not wait for any of them.
-func (b *Broker) Queues() []QueueInfo {
+// Queues lists all queues, in the order of virtual hosts and names. About those
+// that other nodes lead these are asked, for a moment, and no more than once a second.
+func (b *Broker) Queues(ctx context.Context) []QueueInfo {
+	list := b.queuesHere()
+	b.depths.fill(ctx, b, list)
+	return list
+}
+
+// queuesHere is Queues without the depths of queues that other nodes lead.
+func (b *Broker) queuesHere() []QueueInfo {
 	var list []QueueInfo
 	for _, v := range b.vhosts.values() {
 		for _, q := range v.queues.values() {
@@ -62,7 +72,7 @@ func (q *Queue) info() QueueInfo {
 	i := QueueInfo{
 		VHost: q.vhost.name, Name: q.spec.Name, Type: "classic",
 		Durable: q.spec.Durable, Exclusive: q.spec.Exclusive, AutoDelete: q.spec.AutoDelete,
-		Args: maps.Clone(q.args), Offline: q.offline, QueueDepth: q.Depth(),
+		Args: maps.Clone(q.args), Offline: q.offline, QueueDepth: q.Depth(), log: q.spec.Log,
 	}
 	if i.Leader = q.leaderNode(); i.Leader != q.vhost.b.NodeID() {
 		i.QueueDepth = QueueDepth{}
@@ -102,7 +112,7 @@ func (c *queueCollector) Describe(to chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *queueCollector) Collect(to chan<- prometheus.Metric) {
-	for _, q := range c.b.Queues() {
+	for _, q := range c.b.queuesHere() {
 		if !utf8.ValidString(q.Name) || q.Leader != c.b.NodeID() {
 			continue // AMQP allows such names, a label does not; and each queue is measured by one node
 		}

@@ -208,7 +208,7 @@ func TestQueueCollector(t *testing.T) {
 	if values["waybill_queue_messages_ready"] != 1 || values["waybill_queue_message_bytes"] != 100 {
 		t.Errorf("scraped %v", values)
 	}
-	list := n.Queues()
+	list := n.Queues(testContext(t))
 	if len(list) != 1 || list[0].Name != "q" || list[0].Type != "quorum" || list[0].Ready != 1 {
 		t.Errorf("listed %+v", list)
 	}

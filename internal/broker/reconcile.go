@@ -28,6 +28,9 @@ type reconciler struct {
 	// told is what each group was told last: telling wakes one that sleeps. Only
 	// run touches it.
 	told map[record.LogID]toldGroup
+	// ready is since when the preferred leader of a log that is led here could lead. Only
+	// run touches it.
+	ready map[record.LogID]time.Time
 }
 
 type toldGroup struct {
@@ -40,10 +43,13 @@ const (
 	// that a step got lost.
 	reconcileEvery = 2 * time.Second
 	goneTimeout    = 10 * time.Second
+	// returnsAtOnce is how many leaders go back to their preferred nodes in one round:
+	// each is a moment without a leader.
+	returnsAtOnce = 32
 )
 
 func newReconciler(b *Broker) *reconciler {
-	return &reconciler{b: b, wake: make(chan struct{}, 1), logs: map[record.LogID]struct{}{}, told: map[record.LogID]toldGroup{}}
+	return &reconciler{b: b, wake: make(chan struct{}, 1), logs: map[record.LogID]struct{}{}, told: map[record.LogID]toldGroup{}, ready: map[record.LogID]time.Time{}}
 }
 
 // look asks to look at a log. It does not block.
@@ -101,6 +107,7 @@ func (r *reconciler) round(ctx context.Context) {
 			logs[p.Log] = struct{}{}
 		}
 	}
+	returns := returnsAtOnce
 	for log := range logs {
 		if ctx.Err() != nil {
 			return
@@ -113,16 +120,23 @@ func (r *reconciler) round(ctx context.Context) {
 		}
 		if p == nil || g == nil {
 			delete(r.told, log)
+			delete(r.ready, log)
 			continue
 		}
 		if now := (toldGroup{g, p}); r.told[log] != now {
 			r.told[log] = now
 			g.Reconfigure(p.Replicas)
 		}
-		if g.Leads() {
-			r.gone(ctx, p, g)
-			r.hand(p, g, prefer)
+		if !g.Leads() {
+			delete(r.ready, log)
+			continue
 		}
+		r.gone(ctx, p, g)
+		back := returns > 0 && r.mayReturn(p, g)
+		if back {
+			returns--
+		}
+		r.hand(p, g, prefer || back)
 	}
 }
 
@@ -146,6 +160,23 @@ func (r *reconciler) gone(ctx context.Context, p *catalog.Placement, g *replica.
 			r.b.log.Warn("a replica that was moved is not given up yet", "log", p.Log, "replica", id, "error", err)
 		}
 	}
+}
+
+// mayReturn reports whether the preferred leader of a group that is led here has been able to lead
+// for long enough. It is like Kafka's auto.leader.rebalance.enable.
+func (r *reconciler) mayReturn(p *catalog.Placement, g *replica.Group) bool {
+	after, first := r.b.cfg.LeadersReturn, p.Replicas[0]
+	n := r.b.members.load().byReplica[first]
+	if after == 0 || first == r.b.cfg.Replica || p.Rebuilding != nil || n == nil || n.State != catalog.Active || !slices.Contains(g.InSync(), first) {
+		delete(r.ready, p.Log)
+		return false
+	}
+	now := r.b.cfg.Now()
+	since, ok := r.ready[p.Log]
+	if !ok {
+		r.ready[p.Log] = now
+	}
+	return ok && now.Sub(since) >= after
 }
 
 // hand hands a group over that this node shall not lead.

@@ -172,6 +172,9 @@ func (s *Session) DeclareQueue(ctx context.Context, q QueueSpec) (QueueStatus, e
 	if err != nil {
 		return QueueStatus{}, err
 	}
+	if err := s.dropOrphan(ctx, want.Name); err != nil {
+		return QueueStatus{}, err
+	}
 	if have, ok := s.vhost.queues.get(want.Name); ok {
 		if e := catalog.SameQueue(s.vhost.name, &have.spec, want); e != nil {
 			return QueueStatus{}, catalogError(e)
@@ -205,6 +208,36 @@ func (s *Session) DeclareQueue(ctx context.Context, q QueueSpec) (QueueStatus, e
 		s.own(want.Name, have.spec.Log)
 	}
 	return have.status(ctx)
+}
+
+// orphanedAfter is how long the node of a queue in memory has to be gone before another
+// queue can take its name. It may only be cut off, and come back with what is in the queue.
+const orphanedAfter = awayWait
+
+// dropOrphan gives up a queue that was in the memory of a node which is gone, so that it can be declared
+// anew, as with RabbitMQ: its clients come back to other nodes, and want it there.
+func (s *Session) dropOrphan(ctx context.Context, name string) error {
+	for {
+		q, ok := s.vhost.queues.get(name)
+		if !ok || q.spec.Replicated() {
+			return nil
+		}
+		since, down := s.b.downSince(q.spec.Node)
+		if !down {
+			return nil
+		}
+		left := orphanedAfter - s.b.cfg.Now().Sub(since)
+		if left <= 0 {
+			s.b.log.Warn("a queue that was in the memory of a node which is gone is given up, to be declared anew", "queue", name, "vhost", s.vhost.name, "node", q.spec.Node)
+			_, err := s.b.change(ctx, &catalog.Command{DeleteQueue: &catalog.DeleteQueue{VHost: s.vhost.name, Name: name, Log: q.spec.Log}})
+			return err
+		}
+		select {
+		case <-time.After(min(left, awayPause)): // it may come back meanwhile
+		case <-ctx.Done():
+			return unavailable("declare "+q.String(), ctx.Err())
+		}
+	}
 }
 
 // queueFactor is the number of replicas that a declaration asks for; 0 when it

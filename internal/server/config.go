@@ -80,6 +80,9 @@ type ClusterConfig struct {
 	Key        string   // file with its key
 	CA         string   // file with the certificates that sign those of the nodes
 
+	CatchUpRate        int64         // bytes a second for replicas that are behind
+	LeadersReturnAfter time.Duration // until preferred leaders take over again; 0: never
+
 	listener net.Listener // in tests, instead of Listen's
 }
 
@@ -116,7 +119,7 @@ func DefaultConfig() Config {
 		},
 		Kafka:           KafkaConfig{Listen: "127.0.0.1:9092", Settings: settings},
 		HTTP:            HTTPConfig{Listen: "127.0.0.1:15672"},
-		Cluster:         ClusterConfig{NodeID: 1},
+		Cluster:         ClusterConfig{NodeID: 1, CatchUpRate: 64 << 20, LeadersReturnAfter: time.Minute},
 		Guest:           true,
 		Users:           map[string]string{},
 		ShutdownTimeout: 10 * time.Second,

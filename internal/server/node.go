@@ -29,7 +29,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -206,13 +205,15 @@ func (n *Node) openBroker(ctx context.Context) error {
 	n.links.leaders = broker.NewLeaders()
 	hostConfig := replica.Config{
 		Store: n.store, ReplicaID: n.replicaID(), OnLeader: n.links.leaders.Set, OnInSync: n.links.leaders.SetInSync,
-		Logger: n.log, Registerer: n.registry,
+		CatchUpRate: n.cfg.Cluster.CatchUpRate,
+		Logger:      n.log, Registerer: n.registry,
 	}
 	n.links.told = n.addresses()
 	brokerConfig := broker.Config{
 		Store: n.store, Node: n.cfg.Cluster.NodeID, Replica: n.replicaID(),
 		Leaders: n.links.leaders, Addresses: n.links.told, OnNodes: n.membersChanged,
 		OnCatalogDamage:   n.catalogDamaged,
+		LeadersReturn:     n.cfg.Cluster.LeadersReturnAfter,
 		DefaultPartitions: n.cfg.Kafka.NumPartitions,
 		TopicDefaults:     n.cfg.Kafka.TopicDefaults,
 		Groups:            n.cfg.Kafka.GroupConfig(),
@@ -342,16 +343,7 @@ func (n *Node) leadersKnown() error {
 	if _, ok := n.broker.Controller(); !ok {
 		return errors.New("the catalog has no leader")
 	}
-	own, led := 0, 0
-	for _, log := range n.broker.Logs() {
-		if slices.Contains(log.Replicas, n.cfg.Cluster.NodeID) {
-			own++
-			if log.Leader != 0 {
-				led++
-			}
-		}
-	}
-	if led < own {
+	if own, led := n.broker.LogsHere(); led < own {
 		return fmt.Errorf("%d of %d raft groups with a replica here have no leader", own-led, own)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net"
 	"net/netip"
 
@@ -51,8 +52,8 @@ func (n *Node) connections() []admin.Connection {
 	return list
 }
 
-func (n *Node) queues() []admin.Queue {
-	all := n.broker.Queues()
+func (n *Node) queues(ctx context.Context) []admin.Queue {
+	all := n.broker.Queues(ctx)
 	list := make([]admin.Queue, len(all))
 	for i, q := range all {
 		list[i] = admin.Queue{

@@ -43,6 +43,8 @@ func (p *Promise) Run(t testing.TB, name string, s Settings) (map[string]Result,
 		// Small files, so that every kind of file is there within seconds.
 		"WAYBILL_DISK_WAL_FILE_SIZE=1MiB", "WAYBILL_DISK_SEGMENT_SIZE=256KiB",
 		"WAYBILL_KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS=0",
+		// Who leads is the run's to say.
+		"WAYBILL_CLUSTER_LEADERS_RETURN_AFTER=0",
 	}}
 	o.Env = append(o.Env, s.Env...)
 	if build := builds[name]; build != nil {

@@ -298,8 +298,19 @@ func (c *Cluster) Cut(id uint64) {
 	}
 }
 
+// Mute loses the raft messages from and to a node, without anybody being told that
+// it cannot be reached.
+func (c *Cluster) Mute(id uint64) {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	c.net.muted[id] = true
+}
+
 // Heal makes the network whole.
 func (c *Cluster) Heal() {
+	c.net.mu.Lock()
+	clear(c.net.muted)
+	c.net.mu.Unlock()
 	for _, a := range c.Nodes() {
 		for _, b := range c.Nodes() {
 			if a.ID < b.ID {

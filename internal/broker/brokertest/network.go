@@ -16,6 +16,7 @@ type network struct {
 	mu    sync.Mutex // guards the rest
 	nodes map[uint64]*Node
 	cut   map[[2]uint64]bool // the lower id first
+	muted map[uint64]bool    // raft messages from and to these nodes are lost, and nobody notices
 	links map[[2]uint64]*link
 	conns map[net.Conn][2]uint64
 }
@@ -24,7 +25,7 @@ var errCut = errors.New("brokertest: the link is cut")
 
 func newNetwork() *network {
 	return &network{
-		nodes: map[uint64]*Node{}, cut: map[[2]uint64]bool{},
+		nodes: map[uint64]*Node{}, cut: map[[2]uint64]bool{}, muted: map[uint64]bool{},
 		links: map[[2]uint64]*link{}, conns: map[net.Conn][2]uint64{},
 	}
 }
@@ -129,6 +130,10 @@ func (node *Node) Send(to uint64, frame []byte) bool {
 		return false
 	}
 	n.mu.Lock()
+	if n.muted[node.ID] || n.muted[id] {
+		n.mu.Unlock()
+		return true
+	}
 	key := [2]uint64{node.ID, id}
 	l := n.links[key]
 	if l == nil {
