@@ -169,6 +169,9 @@ func (n *Node) askAllToGiveUp(ctx context.Context, store string) (done bool, why
 			missing = append(missing, fmt.Sprintf("node %d is in no cluster", a.Node))
 		}
 	}
+	if len(missing) == 0 {
+		return false, "", errors.New("the data directory is damaged, and --join names no other node that could have what was in it")
+	}
 	return false, strings.Join(missing, "; "), nil
 }
 

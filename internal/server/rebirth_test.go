@@ -111,6 +111,19 @@ func TestDamagedDirectoryThatIsNeeded(t *testing.T) {
 	}
 }
 
+// TestDamagedDirectoryOfOne: who has no other node does not wait for one.
+func TestDamagedDirectoryOfOne(t *testing.T) {
+	c := newCluster(t, 1)
+	c.halt(1)
+	c.nodes[1].rot(t, "wal")
+	if err := c.try(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "names no other node") {
+		t.Fatalf("got %v", err)
+	}
+	if names, err := c.nodes[1].fs.List("/data/wal"); err != nil || len(names) == 0 {
+		t.Errorf("left are %v, %v", names, err)
+	}
+}
+
 // TestRebirthIsCutOff: the power fails at any sync while a node begins anew. The
 // next start goes on from there: nothing is lost of what was set aside, no cluster
 // is founded, and the directory is empty in the end.
