@@ -258,7 +258,15 @@ func TestLeadersReturn(t *testing.T) {
 			}
 			return n
 		}
-		c.Eventually("all begin as preferred", func() bool { return preferred() == 10 })
+		c.Eventually("all begin as preferred", func() bool {
+			if preferred() == 10 {
+				return true
+			}
+			if err := c.Node(1).Broker.Rebalance(bounded(t)); err != nil {
+				t.Fatal(err)
+			}
+			return false
+		})
 		c.Kill(3)
 		for i := range 6 {
 			appendSomewhere(t, c, "t", i, "x")

@@ -31,12 +31,14 @@ type healer struct {
 	// Touched by the reconciler only.
 	damaged map[record.LogID]struct{}
 	active  map[record.LogID]time.Time // being rebuilt → since when its copy is deleted; zero: it is not
-	told    map[record.LogID]struct{}  // it was said that they cannot be rebuilt
+	refused map[record.LogID]int       // how often they could not be rebuilt
 }
 
 const (
 	// rebuildsAtOnce is how many copies of a node are rebuilt at the same time.
 	rebuildsAtOnce = 4
+	// refusedOften is how often that is tried in vain until it is said.
+	refusedOften = 3
 	// rebuildPause is how often they are looked at.
 	rebuildPause = 200 * time.Millisecond
 	// returnAfter is how long a replica that was deleted stays away. What it said as a
@@ -50,7 +52,7 @@ func newHealer(b *Broker) *healer {
 	return &healer{
 		b:      b,
 		failed: map[record.LogID]error{}, damaged: map[record.LogID]struct{}{},
-		active: map[record.LogID]time.Time{}, told: map[record.LogID]struct{}{},
+		active: map[record.LogID]time.Time{}, refused: map[record.LogID]int{},
 	}
 }
 
@@ -63,7 +65,9 @@ func (h *healer) opened(log record.LogID, err error) {
 		return
 	}
 	h.failed[log] = err
-	h.b.metrics.offline.Set(float64(len(h.failed)))
+	if h.b.cfg.Cluster == nil { // else look counts
+		h.b.metrics.offline.Set(float64(len(h.failed)))
+	}
 }
 
 // damage is what is wrong with the copy of a log, or nil.
@@ -115,7 +119,7 @@ func (h *healer) forget(log record.LogID) {
 	delete(h.failed, log)
 	h.mu.Unlock()
 	delete(h.active, log)
-	delete(h.told, log)
+	delete(h.refused, log)
 	h.note(log, nil)
 }
 
@@ -146,30 +150,24 @@ func (h *healer) begin(ctx context.Context, p *catalog.Placement, g *replica.Gro
 	if _, again := h.active[p.Log]; !again && len(h.active) >= rebuildsAtOnce {
 		return
 	}
-	if err := h.spare(p); err != nil {
-		if _, told := h.told[p.Log]; !told {
-			h.told[p.Log] = struct{}{}
-			h.b.log.Error("a damaged copy of a log cannot be rebuilt now: it is held offline, and nothing of it is deleted", "log", p.Log, "why", err, "damage", damage)
+	err := h.b.spare(p, h.b.cfg.Replica)
+	if err == nil {
+		err = h.change(ctx, &catalog.Command{Rebuild: &catalog.Rebuild{Log: p.Log, Replica: h.b.cfg.Replica}})
+	}
+	if err != nil {
+		if h.refused[p.Log]++; h.refused[p.Log] == refusedOften { // it may be for a moment only
+			h.b.log.Error("a damaged copy of a log cannot be rebuilt now: it is held, and nothing of it is deleted", "log", p.Log, "why", err, "damage", damage)
 		}
 		return
 	}
 	h.b.log.Warn("a damaged copy of a log is rebuilt from the other replicas: it leaves the raft group, is deleted, and begins anew", "log", p.Log, "damage", damage)
-	if err := h.change(ctx, &catalog.Command{Rebuild: &catalog.Rebuild{Log: p.Log, Replica: h.b.cfg.Replica}}); err != nil {
-		h.b.log.Warn("a damaged copy of a log is not rebuilt yet", "log", p.Log, "error", err)
-		return
-	}
-	delete(h.told, p.Log)
+	delete(h.refused, p.Log)
 	h.active[p.Log] = time.Time{}
 	h.b.metrics.rebuilds.Inc()
 }
 
-// spare says why the others cannot do without the copy of this node: a
-// majority of the replicas has to be in sync elsewhere.
-func (h *healer) spare(p *catalog.Placement) error {
-	return h.b.spare(p, h.b.cfg.Replica)
-}
-
-// spare says why a log cannot do without one of its replicas.
+// spare says why a log cannot do without one of its replicas: a majority of them has to
+// be in sync elsewhere.
 func (b *Broker) spare(p *catalog.Placement, replica uint64) error {
 	others := func(ids []uint64) (n int) {
 		for _, id := range ids {
@@ -196,11 +194,11 @@ func (b *Broker) spare(p *catalog.Placement, replica uint64) error {
 // comeBack goes on when the copy has left its raft group and is deleted.
 func (h *healer) comeBack(ctx context.Context, p *catalog.Placement) {
 	me := h.b.cfg.Replica
-	h.note(p.Log, nil)
 	if slices.Contains(p.Leaving, me) || h.b.cfg.Store.Holds(p.Log) {
 		h.active[p.Log] = time.Time{}
 		return
 	}
+	h.note(p.Log, nil)
 	now := h.b.cfg.Now()
 	if since := h.active[p.Log]; since.IsZero() {
 		h.b.log.Warn("the damaged copy of a log was deleted", "log", p.Log)

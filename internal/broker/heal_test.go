@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"waybill/internal/broker"
 	"waybill/internal/broker/brokertest"
 	"waybill/internal/record"
@@ -183,16 +185,21 @@ func TestDamagedCopyOfTheLeader(t *testing.T) {
 }
 
 // TestDamageWithoutQuorum: as long as the others are no majority of copies that
-// are up to date, a damaged one is held, and nothing of it is deleted.
+// are up to date, a damaged one is held, and nothing of it is deleted: one of two, and one of
+// three while another one is down.
 func TestDamageWithoutQuorum(t *testing.T) {
-	c := brokertest.New(t, 3)
+	registries := map[uint64]*prometheus.Registry{}
+	c := brokertest.New(t, 3, brokertest.Configure(func(cfg *broker.Config) {
+		registries[cfg.Node] = prometheus.NewRegistry()
+		cfg.Registerer = registries[cfg.Node]
+	}))
 	create(t, c.Node(1), "t", 1, 3)
 	create(t, c.Node(1), "two", 1, 2)
 	for i := range 20 {
 		appendSomewhere(t, c, "t", 0, fmt.Sprintf("record-%03d", i))
 		appendSomewhere(t, c, "two", 0, fmt.Sprintf("twofold-%03d", i))
 	}
-	two := logOf(t, c.Node(1), "topic 'two'")
+	two, three := logOf(t, c.Node(1), "topic 'two'"), logOf(t, c.Node(1), "topic 't'")
 	hurt := two.Replicas[0]
 	others := slices.DeleteFunc([]uint64{1, 2, 3}, func(id uint64) bool { return id == hurt })
 	copied(t, c, "topic 't'")
@@ -201,21 +208,47 @@ func TestDamageWithoutQuorum(t *testing.T) {
 	if c.Damage(hurt, "wal", []byte("record-005")) == 0 || c.Damage(hurt, "wal", []byte("twofold-015")) == 0 {
 		t.Fatal("there is nothing to damage")
 	}
-	three := logOf(t, c.Node(others[0]), "topic 't'").ID
+	c.Kill(others[1])
 	c.Start(hurt)
-	// One of three is down, the other one of the sound ones is left.
-	c.Eventually("the third one is whole again", func() bool { return whole(t, c.Node(others[0]), "topic 't'", 3) })
 	n := c.Node(hurt)
-	if n.Store.Damaged(three) != nil {
-		t.Error("a copy of three is not rebuilt")
+	c.Eventually("both copies are found to be damaged", func() bool { return gauge(t, registries[hurt], "waybill_logs_offline") == 2 })
+	untouched := func(log broker.Log) {
+		t.Helper()
+		if n.Store.Damaged(log.ID) == nil || !n.Store.Holds(log.ID) {
+			t.Errorf("the damaged copy of %s is not held", log.What)
+		}
+		if l := logOf(t, n, log.What); !slices.Equal(l.Replicas, log.Replicas) || l.Moving {
+			t.Errorf("a log without a majority was touched: %+v", l)
+		}
 	}
-	if n.Store.Damaged(two.ID) == nil || !n.Store.Holds(two.ID) {
-		t.Error("the damaged copy of two is not held")
-	}
-	if l := logOf(t, n, "topic 'two'"); len(l.Replicas) != 2 || l.Moving {
-		t.Errorf("a log without a majority was touched: %+v", l)
-	}
+	untouched(two)
+	untouched(three)
+
+	c.Start(others[1])
+	c.Eventually("the copy of three is rebuilt", func() bool {
+		return whole(t, c.Node(others[0]), "topic 't'", 3) && n.Store.Damaged(three.ID) == nil
+	})
+	untouched(two)
 	if !strings.Contains(fmt.Sprint(n.Store.Damaged(two.ID)), "wal") {
 		t.Errorf("the damage does not name its file: %v", n.Store.Damaged(two.ID))
 	}
+	c.Eventually("it is counted", func() bool {
+		return gauge(t, registries[hurt], "waybill_logs_offline") == 1 && gauge(t, registries[hurt], "waybill_log_rebuilds_done_total") == 1
+	})
+}
+
+// gauge reads a metric without labels.
+func gauge(t testing.TB, r *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue() + f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	t.Fatalf("there is no metric %s", name)
+	return 0
 }
