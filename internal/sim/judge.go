@@ -143,6 +143,15 @@ func (w *World) readAll(g *group, h *hosted) {
 // records are those of an entry from an offset on.
 func (h *hosted) records(data []byte, from record.Offset) (got []check.Polled, end record.Offset, err error) {
 	b, err := topic.Batches(data)
+	if err != nil {
+		return nil, from, err
+	}
+	return recordsOf(b, from)
+}
+
+// recordsOf are those of a run of batches from an offset on.
+func recordsOf(b []byte, from record.Offset) (got []check.Polled, end record.Offset, err error) {
+	end = from
 	for err == nil && len(b) > 0 {
 		var batch record.Batch
 		if batch, b, err = record.NextBatch(b); err != nil {

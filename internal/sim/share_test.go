@@ -22,9 +22,9 @@ const shareOf = "SIM_SHARE"
 
 // share is the seeds of one process.
 type share struct {
-	From, Step uint64
-	Count      int
-	For        time.Duration // more than Count, for so long
+	From  uint64
+	Count int
+	For   time.Duration // more than Count, for so long
 }
 
 // summary is what a share has done.
@@ -68,7 +68,10 @@ func shareOut(t *testing.T) {
 	outputs := make([]bytes.Buffer, workers)
 	errs := make(chan error, workers)
 	for i := range workers {
-		s := share{From: first + uint64(i), Step: uint64(workers), Count: (*runs + workers - 1 - i) / workers, For: *soak}
+		s := share{From: first + uint64(i**runs/workers), Count: (i+1)**runs/workers - i**runs/workers, For: *soak}
+		if *soak > 0 {
+			s.From = first + uint64(i)<<32
+		}
 		go func() { errs <- work(s, &outputs[i]) }()
 	}
 	failed := false

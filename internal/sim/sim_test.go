@@ -63,6 +63,9 @@ func tail(b []byte) []byte {
 // it does not fail by chance over what nobody has changed. New ones are for make sim.
 const everySeeds = 10
 
+// patience is how long a seed may take, which needs about a second: one that hangs is a finding.
+const patience = 5 * time.Minute
+
 // TestSeeds runs the first seeds, new ones, or the one that -seed names.
 func TestSeeds(t *testing.T) {
 	switch {
@@ -73,7 +76,7 @@ func TestSeeds(t *testing.T) {
 			t.Error(v)
 		}
 	case *runs == 0 && *soak == 0:
-		runSeeds(t, share{From: 1, Step: 1, Count: everySeeds})
+		runSeeds(t, share{From: 1, Count: everySeeds})
 	case os.Getenv(shareOf) != "":
 		workOn(t)
 	default:
@@ -85,8 +88,10 @@ func TestSeeds(t *testing.T) {
 func runSeeds(t *testing.T, s share) (sum summary) {
 	sum.Faults = make(map[string]int)
 	began := time.Now()
-	for next := s.From; (sum.Seeds < s.Count || time.Since(began) < s.For) && !t.Failed(); next += s.Step {
+	for next := s.From; (sum.Seeds < s.Count || time.Since(began) < s.For) && !t.Failed(); next++ {
+		hangs := time.AfterFunc(patience, func() { panic(fmt.Sprintf("seed %d takes more than %v", next, patience)) })
 		r, trace := run(t, config(next))
+		hangs.Stop()
 		sum.add(r)
 		for _, v := range r.Found {
 			t.Errorf("seed %d: %s\n… %s\nreplay: go test ./internal/sim -run TestSeeds -seed=%d -v", next, v, tail(trace.Bytes()), next)

@@ -15,6 +15,7 @@ import (
 	"waybill/internal/broker"
 	"waybill/internal/record"
 	"waybill/internal/replica"
+	"waybill/test/check"
 )
 
 // whole is what a World with brokers has beside its nodes: the clients, which are goroutines,
@@ -28,6 +29,10 @@ type whole struct {
 	working  atomic.Int32 // clients that are not done
 	calm     atomic.Bool  // they are to begin nothing new
 	queues   []*queueCheck
+	fetched  []*check.Partition
+	commits  check.Commits
+	declared *declarer
+	ids      chan struct{} // holds a token for who asks for a producer id
 	acked    atomic.Int64
 
 	mu      sync.Mutex // guards the rest
@@ -42,7 +47,7 @@ type applied struct {
 }
 
 func newWhole(w *World) *whole {
-	h := &whole{w: w, sums: make(map[applied]uint64), serving: make([]*process, len(w.nodes))}
+	h := &whole{w: w, sums: make(map[applied]uint64), serving: make([]*process, len(w.nodes)), ids: make(chan struct{}, 1)}
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	for _, n := range w.nodes {
 		h.founders = append(h.founders, broker.Node{ID: uint64(n.id), Replica: n.replica})
@@ -80,6 +85,39 @@ func (h *whole) open() {
 			h.spawn(false, c.run)
 		}
 	}
+	h.openTopics()
+}
+
+// openTopics starts the clients of topics, and of what is declared.
+func (h *whole) openTopics() {
+	const partitions = 2
+	id := uint32(100)
+	for n := range int32(partitions) {
+		h.fetched = append(h.fetched, h.w.kafka.Partition(theTopic, n))
+		for range 2 {
+			id++
+			p := &idempotent{user: h.user("producer %d of %s/%d", id, theTopic, n), number: n, id: id}
+			h.spawn(true, p.run)
+		}
+		f := &poller{user: h.user("fetcher of %s/%d", theTopic, n), number: n, c: h.w.kafka.Consumer()}
+		h.spawn(false, f.run)
+		c := &committer{user: h.user("committer of %s/%d", theTopic, n), number: n, group: fmt.Sprintf("g%d", n)}
+		h.spawn(true, c.run)
+	}
+	m := h.user("maker of %s", theTopic)
+	h.spawn(true, func() { m.makeTopic(partitions) })
+	h.declared = &declarer{user: h.user("declarer"), want: make(map[string]presence)}
+	h.spawn(true, h.declared.run)
+}
+
+// at is the process that serves on a node; nil when none does.
+func (h *whole) at(node uint64) *process {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if node == 0 || node > uint64(len(h.serving)) {
+		return nil
+	}
+	return h.serving[node-1]
 }
 
 // spawn runs a client; work: all is over only when it has returned.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"waybill/internal/broker"
@@ -55,6 +56,14 @@ func (h *whole) judge() {
 				u.empty(n, q)
 			}
 		}
+		for _, n := range w.nodes {
+			h.declared.judge(&u, n)
+		}
+		for n := range h.fetched {
+			u.readAll(int32(n))
+			c := committer{user: u, number: int32(n), group: fmt.Sprintf("g%d", n)}
+			c.last()
+		}
 		w.post(func() { finished = true })
 	}()
 	w.every(10*time.Millisecond, func() {})
@@ -63,6 +72,9 @@ func (h *whole) judge() {
 	}
 	for _, q := range h.queues {
 		q.judge()
+	}
+	if err := h.commits.Report().Err(); err != nil {
+		w.fail("committed offsets: %v", err)
 	}
 	w.acked = int(h.acked.Load())
 }

@@ -148,7 +148,7 @@ func (s *sender) talk(p *process) {
 			s.h.w.fail("%s: %v is routed to %d queues, %v", s.name, v, n, err)
 			return
 		}
-		s.sleep(25 * time.Millisecond)
+		s.sleep(40 * time.Millisecond)
 		for c.waiting() > 20 && c.wait(s.h.ctx, time.Minute) {
 		}
 	}

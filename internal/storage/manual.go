@@ -66,6 +66,9 @@ func (w *wal) step() bool {
 		w.postpone(reqs)
 		return true
 	}
+	if _, room, _ := w.next(w.pending); !w.preparer().enlarge(room) {
+		return false
+	}
 	n, err := w.processBatch(w.pending)
 	if err != nil {
 		w.store.fail(err)
@@ -73,6 +76,25 @@ func (w *wal) step() bool {
 	}
 	w.pending = w.pending[n:]
 	return true
+}
+
+// enlarge makes the next WAL file large enough for a batch, which then needs not wait for
+// the space (makeRoom); false when there is none.
+func (p *preparer) enlarge(size int64) bool {
+	if p.made.size >= size {
+		return true
+	}
+	err := p.made.extend(size)
+	switch {
+	case err == nil:
+		p.store.setFull(causeBatch, nil)
+		return true
+	case noSpace(err):
+		p.store.setFull(causeBatch, err)
+	default:
+		p.store.fail(fmt.Errorf("extend a WAL file: %w", err))
+	}
+	return false
 }
 
 // finishManual is the end of wal.run.

@@ -66,3 +66,36 @@ func TestManual(t *testing.T) {
 		t.Fatal(len(a))
 	}
 }
+
+// TestManualLargeBatchOnAFullDisk: a batch that is larger than a WAL file waits for its
+// space until a later Step, and does not keep the caller of this one. (sim, seed 481587626539)
+func TestManualLargeBatchOnAFullDisk(t *testing.T) {
+	fs := vfs.NewMem()
+	s := openStore(t, fs, Options{WALFileSize: 32 << 10, Manual: true})
+	s.Start()
+	put := func(index uint64, size int) waiter {
+		w := make(waiter, 1)
+		e := entry(index, 1, record.Offset(index-2), 1, strings.Repeat("l", size))
+		s.Append(&Append{Log: s.Log(1), Entries: []*raftpb.Entry{e}, Done: w})
+		for s.Step() {
+		}
+		return w
+	}
+	if w := put(2, 100); len(w) != 1 {
+		t.Fatal("an entry is not written")
+	}
+	fs.SetCapacity(1)
+	w := put(3, 100<<10)
+	if len(w) != 0 {
+		t.Fatal("a batch without space is done")
+	}
+	fs.SetCapacity(1 << 40)
+	for s.Step() {
+	}
+	if len(w) != 1 || (<-w).Err != nil {
+		t.Fatal("a batch that has space again is not done")
+	}
+	if got := s.Log(1).LastIndex(); got != 3 {
+		t.Fatalf("the log ends at %d", got)
+	}
+}

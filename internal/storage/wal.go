@@ -208,7 +208,18 @@ func (a *Append) refused() error {
 // into what is left of it. What such requests take in memory is more than what
 // they take in the file, which counts as full when that is as large.
 func (w *wal) fit(reqs []*Append) (n int, err error) {
-	need, shared := batchHeader+len(w.lazy)*(recordHeader+32), false
+	n, room, shared := w.next(reqs)
+	if shared && (w.file.pos+room > w.file.size || w.held+room > w.file.size) {
+		err = w.roll(room)
+	}
+	w.held += room
+	return n, err
+}
+
+// next returns how many of the requests go into the next batch, and what it takes
+// at most. shared: one of them refers to positions in the file.
+func (w *wal) next(reqs []*Append) (n int, room int64, shared bool) {
+	need := batchHeader + len(w.lazy)*(recordHeader+32)
 	for ; n < len(reqs); n++ {
 		size := reqs[n].size()
 		if n > 0 && (need+size > w.store.maxBatch() || reqs[n].Stage != nil) {
@@ -217,12 +228,7 @@ func (w *wal) fit(reqs []*Append) (n int, err error) {
 		need += size
 		shared = shared || reqs[n].Shared != nil
 	}
-	room := alignUp(int64(need))
-	if shared && (w.file.pos+room > w.file.size || w.held+room > w.file.size) {
-		err = w.roll(room)
-	}
-	w.held += room
-	return n, err
+	return n, alignUp(int64(need)), shared
 }
 
 // encode puts the requests into the batch.
