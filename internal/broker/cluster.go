@@ -42,7 +42,7 @@ func (b *Broker) services() map[string]service {
 		"transfer":   {call: b.serveTransfer},
 		"seen":       {call: b.serveSeen},
 		"depths":     {call: b.serveDepths},
-		queueService: {stream: func(_ uint64, c net.Conn) { b.serveQueues(c) }},
+		queueService: {stream: b.serveQueues},
 	}
 }
 

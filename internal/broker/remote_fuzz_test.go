@@ -71,7 +71,7 @@ func FuzzGuestFrames(f *testing.F) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t, 1, 1, nil)
 			r.lead(1)
-			r.nodes[0].serveQueues(newTape(data))
+			r.nodes[0].serveQueues(2, newTape(data))
 			synctest.Wait()
 			if d := r.nodes[0].queue.Depth(); d.Unacked != 0 || d.Consumers != 0 {
 				t.Errorf("left behind: %+v", d)

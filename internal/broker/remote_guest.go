@@ -16,13 +16,16 @@ import (
 type guests struct {
 	mu     sync.Mutex // guards the rest
 	links  map[*guestLink]struct{}
+	newest map[uint64]*guestLink // of each node
 	closed bool
 	runs   sync.WaitGroup // one for each link
 }
 
-// serveQueues serves a connection that another node has opened, until it ends.
-func (b *Broker) serveQueues(conn net.Conn) {
-	l := &guestLink{b: b, conn: conn, out: newOutbox(), guests: map[uint64]*guest{}}
+// serveQueues serves a connection that another node has opened, until it ends. A
+// node that opens one has given up the one before. What is still on its way over that must not
+// overtake, behind a cut that was mended, what comes over this one: it is ended first.
+func (b *Broker) serveQueues(from uint64, conn net.Conn) {
+	l := &guestLink{b: b, conn: conn, out: newOutbox(), guests: map[uint64]*guest{}, ended: make(chan struct{})}
 	gs := &b.guests
 	gs.mu.Lock()
 	if gs.closed {
@@ -31,14 +34,23 @@ func (b *Broker) serveQueues(conn net.Conn) {
 		return
 	}
 	if gs.links == nil {
-		gs.links = map[*guestLink]struct{}{}
+		gs.links, gs.newest = map[*guestLink]struct{}{}, map[uint64]*guestLink{}
 	}
-	gs.links[l] = struct{}{}
+	before := gs.newest[from]
+	gs.links[l], gs.newest[from] = struct{}{}, l
 	gs.runs.Add(1)
 	gs.mu.Unlock()
+	if before != nil {
+		_ = before.conn.Close()
+		<-before.ended
+	}
 	l.serve()
+	close(l.ended)
 	gs.mu.Lock()
 	delete(gs.links, l)
+	if gs.newest[from] == l {
+		delete(gs.newest, from)
+	}
 	gs.mu.Unlock()
 	gs.runs.Done()
 }
@@ -60,6 +72,7 @@ type guestLink struct {
 	conn   net.Conn
 	out    *outbox
 	guests map[uint64]*guest // by stream; owned by the reader
+	ended  chan struct{}     // closed when nothing that came over it can do anything any more
 
 	mu      sync.Mutex // guards the rest
 	stalled []stalled  // publishes that wait for the end of an alarm, in order

@@ -125,7 +125,7 @@ func (n *rigNode) Dial(ctx context.Context, to uint64, service string) (net.Conn
 		return nil, errors.New("cut")
 	}
 	r.conns[pair(n.id, to)] = append(r.conns[pair(n.id, to)], near, far)
-	go r.nodes[to-1].serveQueues(far)
+	go r.nodes[to-1].serveQueues(n.id, far)
 	return near, nil
 }
 

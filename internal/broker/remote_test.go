@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -354,6 +355,38 @@ func TestForwardingSurvivesCuts(t *testing.T) {
 		r.expectDepth(t, 1, 0, 2, 2)
 		s.Close()
 		r.expectDepth(t, 1, 2, 0, 2)
+	})
+}
+
+// TestNewConnectionEndsTheOneBefore: what is under way on a connection that its node has given up
+// would come behind what that node sends on the next one, and change the order. (sim, seed 455724397706)
+func TestNewConnectionEndsTheOneBefore(t *testing.T) {
+	inRig(t, nil, func(t *testing.T, r *rig) {
+		ping := []byte{2, 0, 0, 0, byte(framePing), 0}
+		var near [3]net.Conn
+		for i := range near {
+			var far net.Conn
+			near[i], far = net.Pipe()
+			go r.nodes[0].serveQueues(3, far)
+			if _, err := near[i].Write(ping); err != nil {
+				t.Fatal(err)
+			}
+			if i == 0 {
+				continue
+			}
+			if _, err := near[i-1].Write(ping); err == nil {
+				t.Errorf("connection %d takes frames beside its successor", i-1)
+			}
+		}
+		other, far := net.Pipe()
+		go r.nodes[0].serveQueues(2, far)
+		for _, c := range []net.Conn{near[2], other} {
+			if _, err := c.Write(ping); err != nil {
+				t.Error(err)
+			}
+			_ = c.Close()
+		}
+		synctest.Wait()
 	})
 }
 
