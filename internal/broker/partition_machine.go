@@ -19,6 +19,7 @@ type partitionShard struct {
 	leads   bool
 	reason  error              // why it leads no longer; nil before it ever did
 	waiting fifo[*appendEvent] // not built yet
+	hoard   int                // bytes of the batches in waiting
 	deletes []*deleteEvent     // not built yet
 	answers fifo[answerAt]     // to be given when the high watermark reaches them, in the order of the log
 	doubted []*appendEvent     // to be refused, if this is the leader
@@ -166,6 +167,7 @@ func (p *Partition) Follow(reason error) {
 		p.refuse(e, notLeader(p, reason))
 	}
 	s.doubted = nil
+	s.hoard = 0
 	for _, e := range s.waiting.drain() {
 		p.refuse(e, notLeader(p, reason))
 	}
@@ -191,6 +193,7 @@ func (p *Partition) Handle(event any) {
 		}
 		e.due = p.b.cfg.Now().Add(e.timeout)
 		s.waiting.push(e)
+		s.hoard += len(e.batch)
 		p.await(e.due)
 	case *deleteEvent:
 		if reason != nil {
@@ -224,6 +227,7 @@ func (p *Partition) Build(limit int) []byte {
 			}
 			size += len(batch)
 		}
+		s.hoard -= size
 		p.machine.Begin(p.nowMs(), size)
 		cfg := p.config.Load()
 		for range n {
@@ -235,6 +239,9 @@ func (p *Partition) Build(limit int) []byte {
 	}
 	return nil
 }
+
+// Waiting implements replica.Hoarder.
+func (p *Partition) Waiting() int { return p.shard.hoard }
 
 // add puts one batch into the entry being built, or answers it.
 func (p *Partition) add(e *appendEvent, cfg *topic.Config) {
@@ -360,6 +367,7 @@ func (p *Partition) overdue(now time.Time) {
 			p.await(e.due)
 			continue
 		}
+		s.hoard -= len(e.batch)
 		p.refuse(e, err)
 	}
 }

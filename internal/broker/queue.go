@@ -51,6 +51,7 @@ type Queue struct {
 	pubs    fifo[publish]
 	pending int64 // bytes of the bodies in pubs
 	built   int   // how many of pubs are in built entries
+	hoard   int   // bytes of the other ones
 
 	refusing bool // the next publish shares its entry with one that was refused
 	entries  fifo[builtEntry]

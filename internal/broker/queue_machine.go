@@ -147,7 +147,7 @@ func (q *Queue) Follow(reason error) {
 			q.command(&c)
 		}
 	}
-	q.built, q.pending = 0, 0
+	q.built, q.pending, q.hoard = 0, 0, 0
 	for _, b := range q.entries.drain() {
 		q.endDones(b.dones, replica.ErrUnknown)
 	}
@@ -246,6 +246,7 @@ func (q *Queue) take(c *command) {
 		stored: c.stored, to: c.to, tag: c.tag, bytes: uint32(len(m.Body)), expiring: m.TTL >= 0, shared: c.shared, more: c.more,
 	})
 	q.pending += int64(len(m.Body))
+	q.hoard += len(c.stored)
 }
 
 // refuseBefore refuses those that were to share an entry with a message that
@@ -254,6 +255,7 @@ func (q *Queue) refuseBefore() {
 	for n := q.pubs.len(); n > q.built && q.pubs.at(n-1).more; n-- {
 		p := q.pubs.popLast()
 		q.pending -= int64(p.bytes)
+		q.hoard -= len(p.stored)
 		c := p.command()
 		q.refuse(&c)
 	}
@@ -286,11 +288,20 @@ func (q *Queue) Build(limit int) []byte {
 		}
 	}
 	q.built += batch.Count
+	q.hoard -= batch.Size
 	q.entries.push(builtEntry{base: h.Base, count: batch.Count, dones: q.dones, at: q.vhost.b.cfg.Now()})
 	q.dones = nil
 	q.stuck = time.Time{}
 	q.gathered, q.due = time.Time{}, false
 	return data
+}
+
+// Waiting implements replica.Hoarder.
+func (q *Queue) Waiting() int {
+	if q.leader == nil || q.sealed {
+		return 0
+	}
+	return q.hoard
 }
 
 // Shared implements replica.Sharer.

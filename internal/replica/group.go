@@ -20,6 +20,10 @@ const (
 	// appendLimit bounds what one turn proposes, so that a group with a deep
 	// backlog of publishes does not hold up the other groups of its shard.
 	appendLimit = 4 << 20
+	// largeEntry is what does not wait for the append before it: to let it grow would
+	// save little, and what it takes to build and write it can be done while the disk
+	// is busy with that append.
+	largeEntry = 128 << 10
 	// uncommittedLimit bounds what a leader has proposed and not applied: what
 	// it would keep in memory when its followers are slow, or gone.
 	uncommittedLimit = 16 << 20
@@ -33,6 +37,7 @@ type Group struct {
 	log     *storage.Log
 	machine Machine
 	sharer  Sharer                // machine; nil when it is none
+	hoarder Hoarder               // machine; nil when it is none
 	leads   atomic.Bool           // has called Lead, and not Follow since
 	view    atomic.Pointer[view]  // what other goroutines may know
 	failure atomic.Pointer[error] // why it was taken out of service
@@ -97,6 +102,7 @@ func newGroup(h *Host, id record.LogID, voters []uint64, m Machine) (*Group, err
 	log := h.cfg.Store.Log(id)
 	hard, checkpoint := log.State()
 	sharer, _ := m.(Sharer)
+	hoarder, _ := m.(Hoarder)
 	g := &Group{
 		id:      id,
 		host:    h,
@@ -104,6 +110,7 @@ func newGroup(h *Host, id record.LogID, voters []uint64, m Machine) (*Group, err
 		log:     log,
 		machine: m,
 		sharer:  sharer,
+		hoarder: hoarder,
 		settled: make(chan struct{}),
 		applied: log.FirstIndex() - 1,
 		term:    1,
@@ -325,12 +332,12 @@ func (g *Group) readable() bool {
 }
 
 // propose builds entries, unless an append is in flight: then what waits keeps
-// growing into a larger entry.
+// growing until it is a large entry.
 func (g *Group) propose() {
-	if !g.leads.Load() || g.inFlight > 0 || g.transfer.to != 0 || g.uncommitted > uncommittedLimit || g.shard.pace.hold(g) {
+	if !g.leads.Load() || g.transfer.to != 0 || !g.ripe() || g.shard.pace.hold(g) {
 		return
 	}
-	for size := 0; size < appendLimit; {
+	for size := 0; size < appendLimit && g.ripe(); {
 		data := g.machine.Build(entryLimit)
 		if data == nil {
 			return
@@ -351,6 +358,14 @@ func (g *Group) propose() {
 		g.shard.pace.proposed += len(data)
 		g.host.metrics.proposed(len(data))
 	}
+}
+
+// ripe reports whether an entry is to be built of what waits.
+func (g *Group) ripe() bool {
+	if g.uncommitted > uncommittedLimit {
+		return false
+	}
+	return g.inFlight == 0 || g.hoarder != nil && g.hoarder.Waiting() >= largeEntry
 }
 
 // give has raft append an entry. Where there are followers, raft has to know how

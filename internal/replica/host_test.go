@@ -240,6 +240,44 @@ func TestCoalescing(t *testing.T) {
 	}
 }
 
+// TestLargeEntriesDoNotWait: what is posted while the disk syncs is built meanwhile, once it is much.
+func TestLargeEntriesDoNotWait(t *testing.T) {
+	fs := vfs.NewMem()
+	n := startNode(t, fs, 1)
+	defer n.stop()
+	l := n.ledgers[1]
+	held, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	fs.OnSync(func(vfs.SyncPoint) {
+		once.Do(func() {
+			close(held)
+			<-release
+		})
+	})
+	all := []chan error{l.put(0)}
+	<-held
+	for i := range uint64(largeEntry/8 + 100) {
+		all = append(all, l.put(i+1))
+	}
+	l.look() // all of them are in the machine, and its turn has come
+	for range 10 {
+		all = append(all, l.put(uint64(len(all))))
+	}
+	l.look()
+	counts := make(chan [2]int, 1)
+	l.group.Post(&call{func() { counts <- [2]int{len(l.built), len(l.waiting)} }})
+	if got := <-counts; got[0] <= largeEntry/8 || got[1] < 10 {
+		t.Errorf("%d values are built while the disk syncs the first, and %d wait; want a large entry built, and the rest waiting", got[0], got[1])
+	}
+	close(release)
+	for _, done := range all {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	fs.OnSync(nil)
+}
+
 // TestRemove: a removed group answers everyone, and its log is gone for good.
 func TestRemove(t *testing.T) {
 	fs := vfs.NewMem()

@@ -128,6 +128,8 @@ func (l *ledger) Build(limit int) []byte {
 	return data
 }
 
+func (l *ledger) Waiting() int { return 8 * len(l.waiting) }
+
 func (l *ledger) Apply(e Entry) {
 	h, payload, err := record.ParseHeader(e.Data)
 	if err != nil || h.Base != record.Offset(len(l.values)) {

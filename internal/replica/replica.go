@@ -38,7 +38,8 @@
 //
 // While an append of a group is in flight, nothing more is built for it, so
 // what arrives meanwhile becomes one entry, or a few: batches grow with the
-// load and with the latency of the disk. At a low rate, where that leaves a sync
+// load and with the latency of the disk. Only what is large already (see Hoarder) does not
+// wait: it is built and written while the disk syncs what came before it. At a low rate, where that leaves a sync
 // for every message, the shard rests between proposals (pace.go). The followers may be some
 // entries behind.
 //
@@ -88,6 +89,13 @@ type Sharer interface {
 	// Shared is called after Build and returns which parts of its data that are,
 	// in order; the store writes them once.
 	Shared() []storage.Span
+}
+
+// Hoarder is a Machine that can tell how much waits for it to Build: where that is much,
+// the next entry does not wait for the one before it.
+type Hoarder interface {
+	// Waiting is about the number of bytes that wait.
+	Waiting() int
 }
 
 // Machine is what a raft group replicates, together with what its leader does

@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"waybill/internal/record"
 	"waybill/internal/vfs"
@@ -39,6 +40,8 @@ type segments struct {
 	fs   vfs.FS
 	dir  string
 	fail func(error)
+
+	walBatch atomic.Int64 // bytes of the last batch of the WAL
 
 	mu     sync.Mutex
 	next   uint64     // number of the next segment

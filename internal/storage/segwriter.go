@@ -14,6 +14,7 @@ type segWriter struct {
 	file vfs.File
 	buf  []byte // not yet written
 	at   int64  // where in the file buf belongs
+	out  int64  // what lies before it is with the disk
 
 	// The chunk that is being written.
 	log   *Log
@@ -35,7 +36,7 @@ func (w *segWriter) use(s *segment) error {
 	if err != nil {
 		return err
 	}
-	w.seg, w.file, w.at = s, f, s.size
+	w.seg, w.file, w.at, w.out = s, f, s.size, s.size
 	return nil
 }
 
@@ -85,8 +86,26 @@ func (w *segWriter) through(b []byte) error {
 	if _, err := w.file.WriteAt(b, w.at); err != nil {
 		return fmt.Errorf("write to %s: %w", w.seg.name(), err)
 	}
-	w.at += int64(len(b))
-	w.written += int64(len(b))
+	return w.wrote(len(b))
+}
+
+// writeOut is how much may gather in the page cache, or twice a batch of the WAL if that is
+// more. The sync of the WAL shares the disk with it, and waits for that much at the most; a sync of
+// a whole segment would hold it up for a quarter of a second. But segments have to get their
+// share, lest the WAL has to wait for them altogether.
+const writeOut = 1 << 20
+
+// wrote notes that n bytes were written, and sees to it that the disk gets them.
+func (w *segWriter) wrote(n int) error {
+	w.at += int64(n)
+	w.written += int64(n)
+	if w.at-w.out < max(writeOut, 2*w.seg.set.walBatch.Load()) {
+		return nil
+	}
+	if err := w.file.WriteOut(w.out, w.at-w.out); err != nil {
+		return mustNotRetry{fmt.Errorf("write to %s: %w", w.seg.name(), err)}
+	}
+	w.out = w.at
 	return nil
 }
 
@@ -120,10 +139,9 @@ func (w *segWriter) flush() error {
 	if _, err := w.file.WriteAt(w.buf, w.at); err != nil {
 		return fmt.Errorf("write to %s: %w", w.seg.name(), err)
 	}
-	w.at += int64(len(w.buf))
-	w.written += int64(len(w.buf))
+	n := len(w.buf)
 	w.buf = w.buf[:0]
-	return nil
+	return w.wrote(n)
 }
 
 // write writes items as chunks of at most maxChunk.

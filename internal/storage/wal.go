@@ -326,6 +326,7 @@ func (w *wal) write() error {
 	w.seq++
 	w.dirty, w.bare = true, true
 	w.store.synced.Store(w.seq)
+	w.store.segs.walBatch.Store(int64(len(b)))
 	w.store.written.Store(true)
 	return nil
 }

@@ -14,10 +14,12 @@ import (
 )
 
 const (
-	walSuffix  = ".wal"
-	newSuffix  = ".new" // of a file that is not ready yet: removed at Open
-	firstWAL   = 8 << 20
-	poolSize   = 2 // WAL files kept for another use
+	walSuffix = ".wal"
+	newSuffix = ".new" // of a file that is not ready yet: removed at Open
+	firstWAL  = 8 << 20
+	// poolSize WAL files are kept for another use: no more are under way at once, and one that
+	// was thrown away would have to be filled with zeros again.
+	poolSize   = maxSealed + 2
 	retryEvery = time.Second
 )
 

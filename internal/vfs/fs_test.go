@@ -218,7 +218,7 @@ func (m *model) Remove(t *rapid.T) {
 func (m *model) Sync(t *rapid.T) {
 	f := m.open(t, modelNames.Draw(t, "name"))
 	defer f.Close()
-	if err := errors.Join(f.SyncData(), f.Sync(), m.fs.SyncDir(m.dir)); err != nil {
+	if err := errors.Join(f.WriteOut(0, 1<<20), f.SyncData(), f.Sync(), m.fs.SyncDir(m.dir)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -273,6 +273,7 @@ func TestErrors(t *testing.T) {
 			"read of a closed file":              closedErr,
 			"sync of a closed file":              f.Sync(),
 			"datasync of a closed file":          f.SyncData(),
+			"write-out of a closed file":         f.WriteOut(0, 1),
 			"second close":                       f.Close(),
 			"mkdir over a file":                  fs.MkdirAll(name),
 			"remove of a full directory":         fs.Remove(path.Join(dir, "full")),

@@ -140,6 +140,13 @@ func (f *memFile) Sync() error { return f.sync(OpSync) }
 
 func (f *memFile) SyncData() error { return f.sync(OpSyncData) }
 
+// WriteOut has nothing to do: what is not durable may be lost, wherever it is.
+func (f *memFile) WriteOut(int64, int64) error {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	return f.check("write out", 0, false)
+}
+
 func (f *memFile) sync(op Op) error {
 	return f.m.atSyncPoint(op, f.name, func() error {
 		if err := f.check("sync", 0, false); err != nil {

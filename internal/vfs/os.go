@@ -110,6 +110,10 @@ type osFile struct{ *os.File }
 
 func (f osFile) SyncData() error { return control(f.File, "fdatasync", fdatasync) }
 
+func (f osFile) WriteOut(off, n int64) error {
+	return control(f.File, "sync_file_range", func(fd int) error { return writeOut(fd, off, n) })
+}
+
 func (f osFile) Size() (int64, error) {
 	fi, err := f.Stat()
 	if err != nil {

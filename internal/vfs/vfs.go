@@ -38,6 +38,10 @@ type File interface {
 	// SyncData makes written contents durable, without metadata that a later
 	// read does not need (fdatasync).
 	SyncData() error
+	// WriteOut has what was written to a range brought to the disk, and waits for it. It makes
+	// nothing durable: it leaves less to do for a later sync, which others may wait for. An
+	// error is that of a sync.
+	WriteOut(off, n int64) error
 	Truncate(size int64) error
 	Size() (int64, error)
 	Name() string
