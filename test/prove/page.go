@@ -134,10 +134,14 @@ func (r Results) row(b *strings.Builder, p *Promise, mode, fault string) {
 
 // refused is how much was refused, and with what.
 func refused(res Result) string {
-	if len(res.Named) == 0 {
+	names := strings.Join(res.Named, ", ")
+	switch {
+	case names == "":
 		return fmt.Sprint(res.Refused)
+	case res.Refused == 0: // the client tried again by itself
+		return names
 	}
-	return fmt.Sprintf("%d: %s", res.Refused, strings.Join(res.Named, ", "))
+	return fmt.Sprintf("%d: %s", res.Refused, names)
 }
 
 // short is the beginning of the first reason, fit for a cell of a table.
