@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -251,4 +252,57 @@ func gauge(t testing.TB, r *prometheus.Registry, name string) float64 {
 	}
 	t.Fatalf("there is no metric %s", name)
 	return 0
+}
+
+// keeper is a consumer that takes everything and settles nothing.
+type keeper struct {
+	mu  sync.Mutex // guards got
+	got map[string]bool
+}
+
+func (k *keeper) Take(*broker.Subscription, int) bool         { return true }
+func (k *keeper) Room(*broker.Subscription) (messages, n int) { return 1000, 1 << 20 }
+func (k *keeper) Lost(*broker.Subscription)                   {}
+func (k *keeper) Canceled(*broker.Subscription)               {}
+
+func (k *keeper) Deliver(_ *broker.Subscription, d *broker.Delivery) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.got[string(d.Message.Body[:11])] = true
+}
+
+func (k *keeper) count() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.got)
+}
+
+// TestDamagedQueueOfTheLeader: the same for a queue, whose deliveries stop before the message
+// that cannot be read. Its consumer, at another node, gets everything from the next leader.
+func TestDamagedQueueOfTheLeader(t *testing.T) {
+	const messages = 60
+	c := brokertest.New(t, 3)
+	declare(t, c.Node(1), "q", true)
+	for i := range messages {
+		publish(t, c, "q", fmt.Sprintf("message-%03d-%s", i, strings.Repeat("x", 64<<10)))
+	}
+	lead(t, c, "queue 'q'", 3)
+	copied(t, c, "queue 'q'")
+	c.Shut(3)
+	if c.Damage(3, "seg", []byte("message-005")) == 0 {
+		t.Fatal("nothing of it has come to a segment")
+	}
+	c.Start(3)
+	lead(t, c, "queue 'q'", 3)
+	all := &keeper{got: map[string]bool{}}
+	if _, err := session(t, c.Node(1)).Subscribe(bounded(t), broker.SubscribeOptions{Queue: "q"}, all, nil); err != nil {
+		t.Fatal(err)
+	}
+	c.Eventually("everything is delivered", func() bool { return all.count() == messages })
+	if leader := logOf(t, c.Node(1), "queue 'q'").Leader; leader == 3 {
+		t.Error("the node with the damaged copy leads still")
+	}
+	c.Eventually("it is whole again", func() bool {
+		return whole(t, c.Node(1), "queue 'q'", 3) && c.Node(3).Store.Damaged(logOf(t, c.Node(3), "queue 'q'").ID) == nil
+	})
 }
