@@ -24,8 +24,12 @@ type demand struct {
 // alone measures the figures of one row on a node of its own, which was just started.
 type alone func(ctx context.Context, r *runner, n *node) (map[string]float64, error)
 
-// node is a Waybill node that is measured alone.
-type node struct{ *broker }
+// node is Waybill, measured alone: one node or, for some rows, a cluster of which one node
+// is looked at.
+type node struct {
+	*broker
+	looked int // its place in procs
+}
 
 // measureAlone does a row without peers.
 func (r *runner) measureAlone(ctx context.Context, w row) (*rowResult, error) {
@@ -53,7 +57,11 @@ func (r *runner) measureAlone(ctx context.Context, w row) (*rowResult, error) {
 // aloneOnce starts a node on an empty directory; the other brokers rest meanwhile.
 func (r *runner) aloneOnce(ctx context.Context, w row) (map[string]float64, error) {
 	home := filepath.Join(r.dir, "alone")
-	n := &node{&broker{name: waybill, launch: launchWaybill(home, r.binary)}}
+	launch := launchWaybill
+	if w.three {
+		launch = launchWaybill3
+	}
+	n := &node{broker: &broker{name: waybill, launch: launch(home, r.binary)}}
 	defer os.RemoveAll(home) //nolint:errcheck // it lies below the directory that is removed at the end
 	defer n.stop()           //nolint:errcheck // what it did is measured already
 	if err := n.start(ctx); err != nil {
@@ -68,7 +76,7 @@ func (n *node) memory() (float64, error) {
 	return kib * 1024, err
 }
 
-func (n *node) pid() int { return n.procs[0].cmd.Process.Pid }
+func (n *node) pid() int { return n.procs[n.looked].cmd.Process.Pid }
 
 // status reads a line of /proc/PID/status.
 func (n *node) status(label string) (float64, error) {

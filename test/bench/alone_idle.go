@@ -39,40 +39,48 @@ func eachOf(n int, f func(worker, i int) error) error {
 	return nil
 }
 
-func (n *node) dial() (*amqp.Connection, error) {
-	return amqp.DialConfig("amqp://guest:guest@"+n.amqp+"/", amqp.Config{Heartbeat: heartbeat})
+func (n *node) dial() (*amqp.Connection, error) { return dialAMQP(n.amqp) }
+
+func dialAMQP(addr string) (*amqp.Connection, error) {
+	return amqp.DialConfig("amqp://guest:guest@"+addr+"/", amqp.Config{Heartbeat: heartbeat})
 }
 
 // queuesIdle declares queues, each bound to one exchange, and lets them be.
 func queuesIdle(ctx context.Context, _ *runner, n *node) (map[string]float64, error) {
+	created, err := declareIdle([]string{n.amqp})
+	if err != nil {
+		return nil, err
+	}
+	figures, err := n.idle(ctx)
+	if err == nil {
+		figures[createRate] = created
+	}
+	return figures, err
+}
+
+// declareIdle declares the queues over connections to all of the addresses, in turn, and
+// returns how many a second.
+func declareIdle(addrs []string) (perSecond float64, err error) {
 	channels := make([]*amqp.Channel, declarers)
 	for i := range channels {
-		c, err := n.dial()
+		c, err := dialAMQP(addrs[i%len(addrs)])
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
-		defer c.Close() //nolint:errcheck // the node goes
+		defer c.Close() //nolint:errcheck // nothing more is asked of it
 		if channels[i], err = c.Channel(); err != nil {
-			return nil, err
+			return 0, err
 		}
 	}
 	began := time.Now()
-	err := eachOf(idleQueues, func(worker, i int) error {
+	err = eachOf(idleQueues, func(worker, i int) error {
 		name := fmt.Sprintf("idle-%d", i)
 		if _, err := channels[worker].QueueDeclare(name, true, false, false, false, nil); err != nil {
 			return err
 		}
 		return channels[worker].QueueBind(name, name, "amq.direct", false, nil)
 	})
-	if err != nil {
-		return nil, err
-	}
-	created := idleQueues / time.Since(began).Seconds()
-	figures, err := n.idle(ctx)
-	if err == nil {
-		figures[createRate] = created
-	}
-	return figures, err
+	return idleQueues / time.Since(began).Seconds(), err
 }
 
 // idle measures a node that has nothing to do.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -131,6 +132,21 @@ func (p *process) stop() error {
 	return fmt.Errorf("%v does not end", p.cmd)
 }
 
+// stopOthers ends the brokers that none of the rows needs: an idle virtual machine
+// takes a few percent of a core from those that are measured.
+func stopOthers(all map[string]*broker, rows []row) error {
+	var errs []error
+	for name, b := range all {
+		needs := func(w row) bool {
+			return slices.ContainsFunc(w.contenders, func(c contender) bool { return c.broker == name })
+		}
+		if !slices.ContainsFunc(rows, needs) {
+			errs = append(errs, b.stop())
+		}
+	}
+	return errors.Join(errs...)
+}
+
 func stopAll(all map[string]*broker) error {
 	var errs []error
 	for _, b := range all {
@@ -175,16 +191,36 @@ func (b *broker) owns(pid int) bool {
 	return false
 }
 
-// freePorts returns ports that nobody listens on.
+// lowestPort and highestPort bound the brokers' ports. They are below those that the system
+// gives to outgoing connections, so a node that was killed finds its own free when it is
+// started again.
+const (
+	lowestPort  = 20_000
+	highestPort = 32_000
+)
+
+// nextPort is the port to try next.
+var nextPort = lowestPort + os.Getpid()%(highestPort-lowestPort)
+
+// freePorts returns ports that nobody listens on. None is given twice.
 func freePorts(n int) ([]string, error) {
 	var ports []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for tries := 0; len(ports) < n; tries++ {
+		if tries > highestPort-lowestPort {
+			return nil, fmt.Errorf("there are no %d free ports between %d and %d", n, lowestPort, highestPort)
+		}
+		if nextPort++; nextPort >= highestPort {
+			nextPort = lowestPort
+		}
+		port := strconv.Itoa(nextPort)
+		l, err := net.Listen("tcp", loopback(port))
 		if err != nil {
+			continue // it is taken
+		}
+		if err := l.Close(); err != nil {
 			return nil, err
 		}
-		defer l.Close() //nolint:errcheck // it only kept the port from being given twice
-		ports = append(ports, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+		ports = append(ports, port)
 	}
 	return ports, nil
 }

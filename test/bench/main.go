@@ -89,17 +89,26 @@ func run(ctx context.Context, s settings) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, row := range rows {
+	var failed error // of rows; the others are measured all the same
+	for i, row := range rows {
+		if err := stopOthers(brokers, rows[i:]); err != nil {
+			return err
+		}
 		result, err := r.measure(ctx, row)
+		if err != nil && ctx.Err() == nil {
+			fmt.Printf("%-14s failed: %v\n", row.Name, err)
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", row.Name, err))
+			continue
+		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", row.Name, err)
+			return err
 		}
 		store.put(result)
 		if err := store.write(s.page, allRows(s)); err != nil { // after each row: a run may be cut short
 			return err
 		}
 	}
-	return nil
+	return failed
 }
 
 // choose returns the rows with the names, in the table's order.

@@ -56,7 +56,12 @@ func (r *runner) measure(ctx context.Context, w row) (*rowResult, error) {
 		Duration: r.duration.String(), Command: strings.Join(append([]string{"waybill bench", w.protocol}, w.args...), " "),
 		Rounds: map[string][]*bench.Result{},
 	}
-	for round := range r.rounds {
+	rounds := r.rounds
+	if w.failover() {
+		rounds = 1 // of many times
+		result.Command, result.Duration = "a publisher of "+stock(w.protocol), fmt.Sprintf("up to %d times", failoverTimes())
+	}
+	for round := range rounds {
 		for i := range w.contenders {
 			c := w.contenders[(i+round)%len(w.contenders)] // each comes first once
 			one, err := r.once(ctx, w, c)
@@ -69,6 +74,14 @@ func (r *runner) measure(ctx context.Context, w row) (*rowResult, error) {
 		}
 	}
 	return result, nil
+}
+
+// stock is the client library that applications use.
+func stock(protocol string) string {
+	if protocol == "kafka" {
+		return "franz-go"
+	}
+	return "amqp091-go"
 }
 
 // ready starts a contender's broker and warms it up.

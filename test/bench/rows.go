@@ -19,6 +19,7 @@ type row struct {
 
 	// Of a row that Waybill does alone.
 	alone   alone
+	three   bool // on a cluster of three nodes
 	demands []demand
 	most    int // rounds that are worth their time
 }
