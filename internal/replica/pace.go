@@ -15,7 +15,8 @@ import (
 //
 // Resting pays when more comes by itself. Clients that wait for their answers before they
 // go on only get slower by it; but then, soon after the rest began, nothing
-// comes any more. So a rest is judged by its second half: when nothing came in
+// comes any more. So a rest is judged by its second half, which begins no sooner than a while
+// after the last answers: a client that goes on with them comes before. When nothing came in
 // it, and this repeats, there is no rest for a while but for a single one now and then, to
 // see whether things have changed.
 type pace struct {
@@ -34,6 +35,7 @@ type pace struct {
 
 const (
 	restTime  = time.Millisecond
+	replyTime = restTime / 4          // in which a client goes on that has waited for an answer
 	restBytes = 32 << 10              // a turn that proposes more has its sync paid
 	busyTime  = 20 * time.Millisecond // after such a turn
 	worthMost = 8
@@ -50,6 +52,14 @@ func (p *pace) stir(now func() time.Time) {
 
 // over reports whether a rest is to be ended.
 func (p *pace) over(now time.Time) bool { return !p.until.IsZero() && !now.Before(p.until) }
+
+// answered notes that a sync is done, and clients hear of it: what they do then
+// does not come by itself.
+func (p *pace) answered(now time.Time) {
+	if !p.until.IsZero() {
+		p.half = max(p.half, now.Add(replyTime).UnixNano())
+	}
+}
 
 // end ends the rest and judges it.
 func (p *pace) end(now time.Time) {

@@ -48,6 +48,31 @@ func TestRestPaysForWhatComesByItself(t *testing.T) {
 	}
 }
 
+// TestRestDoesNotPayForOneWhoWaits: a client that goes on when its answer comes is not
+// slowed down by rests where the sync takes as long as half of one.
+func TestRestDoesNotPayForOneWhoWaits(t *testing.T) {
+	var p pace
+	now := time.Unix(1000, 0)
+	clock := func() time.Time { return now }
+	rests := 0
+	for range 1000 {
+		p.proposed = 1000
+		p.turned(now)
+		now = now.Add(restTime / 2) // the sync
+		p.answered(now)
+		now = now.Add(restTime / 8) // and the client
+		p.stir(clock)
+		if !p.until.IsZero() {
+			rests++
+			now = p.until
+			p.end(now)
+		}
+	}
+	if rests > 50 {
+		t.Errorf("%d rests after 1000 proposals of a client that waits for its answers", rests)
+	}
+}
+
 func TestRestHoldsProposals(t *testing.T) {
 	var p pace
 	g := new(Group)

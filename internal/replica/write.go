@@ -80,6 +80,7 @@ func (g *Group) wrote(w *write) {
 	g.writes--
 	if len(w.Entries) > 0 {
 		g.inFlight--
+		g.shard.pace.answered(g.shard.clock.now)
 	}
 	switch {
 	case w.Stage != nil:
