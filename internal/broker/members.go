@@ -258,10 +258,13 @@ func (b *Broker) Logs() []Log {
 			l.InSync = b.nodesOf(inSync)
 		}
 		l.Moving = p.Rebuilding != nil
-		if g := b.groupOf(id); g != nil && g.Leads() {
-			l.InSync = b.nodesOf(g.InSync())
+		if g := b.groupOf(id); g != nil {
+			// A follower that does not know the new members yet could not be elected by them.
 			voters, learners := g.Members()
 			l.Moving = l.Moving || len(learners) > 0 || !sameReplicas(voters, p.Replicas)
+			if g.Leads() {
+				l.InSync = b.nodesOf(g.InSync())
+			}
 		}
 		logs = append(logs, l)
 	}

@@ -26,7 +26,7 @@ func placed(c *brokertest.Cluster, factor int, left uint64) {
 						leader = x
 					}
 				}
-				if l.ID != 1 && len(l.Replicas) != factor || slices.Contains(l.Replicas, left) {
+				if l.Moving || l.ID != 1 && len(l.Replicas) != factor || slices.Contains(l.Replicas, left) {
 					return false
 				}
 				i := slices.IndexFunc(leader.Broker.Logs(), func(other broker.Log) bool { return other.ID == l.ID })
