@@ -57,6 +57,9 @@ func (w *World) trace(format string, args ...any) {
 func (w *World) fail(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	w.trace("VIOLATION %s", text)
+	if w.cfg.Broker { // whose goroutines a panic may leave behind so that the bubble does not end
+		fmt.Fprintf(os.Stderr, "seed %d: VIOLATION %s\n", w.cfg.Seed, text)
+	}
 	w.journal.mu.Lock()
 	defer w.journal.mu.Unlock()
 	w.journal.found = append(w.journal.found, text)
