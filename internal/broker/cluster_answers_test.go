@@ -290,3 +290,27 @@ func TestLeadersReturn(t *testing.T) {
 		c.Stop()
 	}
 }
+
+// TestDeclaredEverywhere: who declares and binds at one node and publishes at another one reaches the queue.
+func TestDeclaredEverywhere(t *testing.T) {
+	c := brokertest.New(t, 3)
+	a, b := session(t, c.Node(1)), session(t, c.Node(2))
+	for i := range 100 {
+		name := fmt.Sprint("q", i)
+		if _, err := a.DeclareQueue(bounded(t), broker.QueueSpec{Name: name, Durable: true}); err != nil {
+			t.Fatal(err)
+		}
+		m := record.Message{TTL: record.NoTTL, RoutingKey: []byte(name), Properties: []byte{0, 0}}
+		p := &broker.Publication{RoutingKey: name, Stored: m.Append(nil)}
+		if queues, err := b.Publish(p, nil, 0); queues != 1 || err != nil {
+			t.Fatalf("%s at another node: routed to %d queues, %v", name, queues, err)
+		}
+		if err := a.Bind(bounded(t), broker.Binding{Source: "amq.fanout", Destination: name}); err != nil {
+			t.Fatal(err)
+		}
+		p = &broker.Publication{Exchange: "amq.fanout", Stored: m.Append(nil)}
+		if queues, err := b.Publish(p, nil, 0); queues != i+1 || err != nil {
+			t.Fatalf("%s at another node, bound: routed to %d queues, %v", name, queues, err)
+		}
+	}
+}

@@ -109,8 +109,18 @@ func (s *Session) DeclareExchange(ctx context.Context, x ExchangeSpec) error {
 		}
 		return nil
 	}
-	_, err = s.b.change(ctx, &catalog.Command{DeclareExchange: &catalog.DeclareExchange{VHost: s.vhost.name, Exchange: want}})
+	_, err = s.declare(ctx, &catalog.Command{DeclareExchange: &catalog.DeclareExchange{VHost: s.vhost.name, Exchange: want}})
 	return err
+}
+
+// declare changes the catalog and waits until the other nodes know it: the client, or another
+// one that it tells, may publish there next, and what leads nowhere is dropped and acked.
+func (s *Session) declare(ctx context.Context, cmd *catalog.Command) (catalog.Result, error) {
+	r, err := s.b.change(ctx, cmd)
+	if err == nil {
+		s.b.everywhere(ctx, nil)
+	}
+	return r, err
 }
 
 // checkName: a short string is UTF-8 (AMQP 0-9-1, section 4.2.5.3). The catalog
@@ -197,7 +207,7 @@ func (s *Session) DeclareQueue(ctx context.Context, q QueueSpec) (QueueStatus, e
 		// Who gives up waiting would leave a queue that nobody can use.
 		until = context.WithoutCancel(ctx)
 	}
-	if _, err := s.b.change(until, cmd); err != nil {
+	if _, err := s.declare(until, cmd); err != nil {
 		return QueueStatus{}, err
 	}
 	have, ok := s.vhost.queues.get(want.Name)
@@ -367,7 +377,7 @@ func (s *Session) Bind(ctx context.Context, b Binding) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.b.change(ctx, &catalog.Command{Bind: &catalog.Bind{VHost: s.vhost.name, Binding: *cb}})
+	_, err = s.declare(ctx, &catalog.Command{Bind: &catalog.Bind{VHost: s.vhost.name, Binding: *cb}})
 	return err
 }
 

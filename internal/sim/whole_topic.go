@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"waybill/internal/broker"
@@ -137,8 +138,8 @@ func (p *idempotent) produce() bool {
 
 // final: a producer does not try again.
 func final(err error) bool {
-	e, ok := err.(*broker.Error)
-	return ok && (e.Kind != broker.Unavailable && e.Kind != broker.NotFound)
+	var e *broker.Error
+	return errors.As(err, &e) && (e.Kind != broker.Unavailable && e.Kind != broker.NotFound)
 }
 
 // appended is a broker.Appender.

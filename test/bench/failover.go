@@ -148,7 +148,7 @@ func (l *failoverLoad) await(ctx context.Context, t time.Time) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-late:
-			return fmt.Errorf("%w within %v; the last connection ended with: %v", errNotBack, failoverBound, last)
+			return fmt.Errorf("%w within %v; the last connection ended with: %w", errNotBack, failoverBound, last)
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
