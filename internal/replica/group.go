@@ -132,7 +132,12 @@ func newGroup(h *Host, id record.LogID, voters []uint64, m Machine) (*Group, err
 
 // boot makes the raft node from what the log holds, and the group's applied
 // index and membership.
-func (g *Group) boot(hard *raftpb.HardState) error {
+func (g *Group) boot(hard *raftpb.HardState) (err error) {
+	defer func() { // raft panics about a log that contradicts itself, or is deleted just now
+		if p := recover(); p != nil {
+			err = panicError{"begin", p}
+		}
+	}()
 	if err := validateConfState(g.conf); err != nil {
 		return fmt.Errorf("%w: %w", storage.ErrDamaged, err)
 	}
