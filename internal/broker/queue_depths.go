@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,7 +55,7 @@ func (d *depths) fill(ctx context.Context, b *Broker, list []QueueInfo) {
 	}
 	var asking sync.WaitGroup
 	var mu sync.Mutex
-	for node := range told {
+	for _, node := range slices.Collect(maps.Keys(told)) { // told changes meanwhile
 		asking.Go(func() {
 			all := d.node(node).get(ctx, b, node)
 			mu.Lock()

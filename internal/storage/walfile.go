@@ -104,9 +104,10 @@ func (p *preparer) run() {
 			p.store.fail(fmt.Errorf("prepare a WAL file: %w", err))
 			return
 		}
+		size := f.size // the WAL's own from here on
 		select {
 		case p.next <- f:
-			p.store.filled.set(0, f.size)
+			p.store.filled.set(0, size)
 		case <-p.store.wal.done:
 			closeClean(f.file)
 			return
