@@ -218,7 +218,7 @@ func (u *user) readAll(number int32) {
 	f := poller{user: *u, number: number, c: u.h.w.kafka.Consumer()}
 	part := u.h.fetched[number]
 	until := u.h.w.time().Add(30 * time.Second)
-	for u.h.w.time().Before(until) {
+	for u.h.w.time().Before(until) && u.h.ctx.Err() == nil {
 		p, at := f.lead(number)
 		if at == nil || at.Err() != nil {
 			u.sleep(20 * time.Millisecond)
@@ -231,6 +231,9 @@ func (u *user) readAll(number int32) {
 			return
 		}
 		u.sleep(20 * time.Millisecond)
+	}
+	if u.h.ctx.Err() != nil {
+		return // something else was found
 	}
 	u.h.w.fail("%s/%d cannot be read to its end; offset %d is reached", theTopic, number, f.from)
 }
@@ -302,10 +305,13 @@ func (c *committer) fetch(p *process) bool {
 
 // last looks what is committed in the end.
 func (c *committer) last() {
-	for until := c.h.w.time().Add(30 * time.Second); c.h.w.time().Before(until); c.sleep(50 * time.Millisecond) {
+	for until := c.h.w.time().Add(30 * time.Second); c.h.w.time().Before(until) && c.h.ctx.Err() == nil; c.sleep(50 * time.Millisecond) {
 		if p, _ := c.coordinator(); p != nil && c.fetch(p) {
 			return
 		}
+	}
+	if c.h.ctx.Err() != nil {
+		return // something else was found
 	}
 	c.h.w.fail("%s: nobody tells what it has committed", c.group)
 }
