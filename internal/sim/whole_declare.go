@@ -24,7 +24,8 @@ type presence int
 const (
 	unknown presence = iota // an answer was lost
 	absent
-	present
+	there   // with or without its binding: an answer was lost
+	present // with its binding
 )
 
 const theExchange = "x"
@@ -89,8 +90,8 @@ func (d *declarer) look(ctx context.Context, p *process, s *broker.Session, name
 	want := d.want[name]
 	_, err := s.CheckQueue(ctx, name)
 	missing := isMissing(err)
-	if want == present && missing || want == absent && !missing {
-		d.h.w.fail("%s: %s is %s, and n%d says: %v", d.name, name, [...]string{"unknown", "deleted", "declared"}[want], p.n.id, err)
+	if want >= there && missing || want == absent && !missing {
+		d.h.w.fail("%s: %s is %s, and n%d says: %v", d.name, name, [...]string{"unknown", "deleted", "there", "declared"}[want], p.n.id, err)
 		return
 	}
 	m := record.Message{TTL: record.NoTTL, RoutingKey: []byte(name), Body: []byte("to see where it goes")}
@@ -121,7 +122,7 @@ func (d *declarer) judge(u *user, n *node) {
 	for _, name := range slices.Sorted(maps.Keys(d.want)) {
 		if d.want[name] == unknown {
 			_, err := s.CheckQueue(ctx, name)
-			d.want[name] = map[bool]presence{true: absent, false: present}[isMissing(err)] // and the other nodes agree
+			d.want[name] = map[bool]presence{true: absent, false: there}[isMissing(err)] // and the other nodes agree
 		}
 		d.look(ctx, p, s, name)
 	}
