@@ -228,7 +228,7 @@ func (w *World) leader(g *group) (best *hosted) {
 // mayHarm reports whether a disk may lose something: no other has, and no
 // group is without one of its replicas.
 func (w *World) mayHarm() bool {
-	return !slices.ContainsFunc(w.nodes, func(n *node) bool { return n.harmed }) && w.settled()
+	return !slices.ContainsFunc(w.nodes, func(n *node) bool { return n.harmed }) && w.settled() && (!w.cfg.Broker || w.whole.spare())
 }
 
 // settled: all groups have the members that they are to have.

@@ -243,5 +243,16 @@ func (h *whole) settled() bool {
 	return !slices.ContainsFunc(all, func(l broker.Log) bool { return !led[l.ID] })
 }
 
+// spare: every log can lose a replica. What was declared while a node was being replaced has
+// two, as there were two nodes to place it on, and without one of them it has no quorum.
+func (h *whole) spare() bool {
+	for _, n := range h.w.nodes {
+		if n.proc != nil && slices.ContainsFunc(n.proc.broker.Logs(), func(l broker.Log) bool { return len(l.Replicas) < 3 }) {
+			return false
+		}
+	}
+	return true
+}
+
 // lacks reports whether a node is not as it should be.
 func (h *whole) lacks(n *node) bool { return n.proc == nil || !n.proc.ready.Load() }
