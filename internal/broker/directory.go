@@ -123,12 +123,15 @@ func (d *directory) Restore(state []byte) error {
 	}
 	old := d.catalog
 	d.catalog = fresh
-	d.b.members.set(fresh.Nodes())
 	if d.following {
 		changes := fresh.Diff(old)
+		d.b.followNodes(changes) // which compares with the members that were known before
 		d.b.follow(changes)
-		d.b.followNodes(changes)
-	} else if n := fresh.Node(d.b.cfg.Node); n != nil && n.Run == d.run {
+		d.reached.set(fresh.Index())
+		return nil
+	}
+	d.b.members.set(fresh.Nodes())
+	if n := fresh.Node(d.b.cfg.Node); n != nil && n.Run == d.run {
 		d.begins()
 	} else if d.b.cfg.OnNodes != nil {
 		d.b.cfg.OnNodes(d.b.Nodes()) // they have to be reached for this node to begin
