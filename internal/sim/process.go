@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"waybill/internal/broker"
 	"waybill/internal/record"
@@ -131,4 +132,5 @@ func (w *World) end() {
 		}
 		n.die()
 	}
+	time.Sleep(2 * time.Minute) // what still waits gives up: a bubble has no time without its first goroutine
 }
