@@ -335,7 +335,7 @@ func (b *Broker) serveSeen(ctx context.Context, _ uint64, request []byte) ([]byt
 	}
 	ctx, cancel := context.WithTimeout(ctx, everywhereTimeout)
 	defer cancel()
-	err := b.directory.reached.wait(ctx, s.Index)
+	err := b.directory.reached.wait(ctx, s.Index, b.directory.closed)
 	for _, log := range s.Logs {
 		err = errors.Join(err, b.leaders.wait(ctx, log))
 	}

@@ -64,7 +64,7 @@ func (d *directory) propose(ctx context.Context, cmd *catalog.Command) (catalog.
 // proposed takes the answer of the catalog, and waits until this node has come
 // as far: what was declared is visible here when the client is told so.
 func (d *directory) proposed(ctx context.Context, cmd *catalog.Command, a answer, lost bool) (catalog.Result, error) {
-	if err := d.reached.wait(ctx, a.index); err != nil {
+	if err := d.reached.wait(ctx, a.index, d.closed); err != nil {
 		return catalog.Result{}, unavailable("wait for the catalog", err)
 	}
 	if lost && a.result.Err != nil && d.doneBefore(cmd, a.result.Err) {
@@ -241,8 +241,8 @@ func (p *progress) now() record.Index {
 	return p.at
 }
 
-// wait returns when at is reached.
-func (p *progress) wait(ctx context.Context, at record.Index) error {
+// wait returns when at is reached, or with an error when ctx ends or closed is closed.
+func (p *progress) wait(ctx context.Context, at record.Index, closed <-chan struct{}) error {
 	for {
 		p.mu.Lock()
 		reached := p.at
@@ -258,6 +258,8 @@ func (p *progress) wait(ctx context.Context, at record.Index) error {
 		case <-changed:
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-closed:
+			return replica.ErrClosed
 		}
 	}
 }
