@@ -314,3 +314,25 @@ func TestDeclaredEverywhere(t *testing.T) {
 		}
 	}
 }
+
+// TestDeleteAtANodeThatIsBehind: what was declared while a node was cut off is deleted there, too, and
+// not taken for something that does not exist.
+func TestDeleteAtANodeThatIsBehind(t *testing.T) {
+	c := brokertest.New(t, 3)
+	behind := session(t, c.Node(3))
+	a := session(t, c.Node(1))
+	for i := range 5 {
+		name := fmt.Sprint("q", i)
+		c.Cut(3)
+		if _, err := a.DeclareQueue(bounded(t), broker.QueueSpec{Name: name, Durable: true}); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(50*time.Millisecond, c.Heal)
+		if _, err := behind.DeleteQueue(bounded(t), name, false, false); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.CheckQueue(bounded(t), name); err == nil {
+			t.Errorf("%s was deleted, and is there", name)
+		}
+	}
+}

@@ -218,6 +218,23 @@ func (d *directory) send(cmd *catalog.Command) {
 	}()
 }
 
+// latest waits until this node knows all that the catalog holds now.
+func (d *directory) latest(ctx context.Context) error {
+	if d.b.cfg.Cluster == nil {
+		return nil
+	}
+	done := make(chan error, 1)
+	d.group.Read(func(err error) { done <- err })
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-d.closed:
+		return replica.ErrClosed
+	}
+}
+
 // progress tells how far something has come, and lets others wait for it.
 type progress struct {
 	mu      sync.Mutex // guards the rest

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"strings"
 	"sync"
@@ -333,7 +334,13 @@ func (s *Session) PurgeQueue(ctx context.Context, name string) (int, error) {
 // ready messages; a queue that does not exist is no error.
 func (s *Session) DeleteQueue(ctx context.Context, name string, ifUnused, ifEmpty bool) (int, error) {
 	if _, ok := s.vhost.queues.get(name); !ok {
-		return 0, nil
+		// It may have been declared at another node, while this one was cut off.
+		if err := s.b.directory.latest(ctx); err != nil {
+			return 0, unavailable(fmt.Sprintf("delete queue '%s' in vhost '%s'", name, s.vhost.name), err)
+		}
+		if _, ok := s.vhost.queues.get(name); !ok {
+			return 0, nil
+		}
 	}
 	q, err := s.queue(name)
 	if err != nil {
