@@ -51,9 +51,10 @@ fuzz: go ## fuzz every target for FUZZTIME (10s)
 # One seed is one run of a whole cluster with faults; a failure prints its seed and its trace. FROM=N repeats seeds.
 SEEDS ?= 500
 FROM  ?= 0
+ALONE ?= false
 SOAK  ?= 1h
-sim: go ## simulate SEEDS (500) clusters with new seeds, on all cores
-	$(GO) test -count=1 -v -timeout 60m -run TestSeeds ./internal/sim -runs=$(SEEDS) -from=$(FROM)
+sim: go ## simulate SEEDS (500) clusters with new seeds, on all cores; ALONE=true: replicas without brokers
+	$(GO) test -count=1 -v -timeout 60m -run TestSeeds ./internal/sim -runs=$(SEEDS) -from=$(FROM) -alone=$(ALONE)
 
 planted: go ## show that the simulation finds the bugs that are planted in it
 	$(GO) test -count=1 -v -timeout 60m -run TestPlantedBugs ./internal/sim -planted

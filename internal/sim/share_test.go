@@ -23,6 +23,7 @@ const shareOf = "SIM_SHARE"
 // share is the seeds of one process.
 type share struct {
 	From  uint64
+	Step  uint64 // 0: 1
 	Count int
 	For   time.Duration // more than Count, for so long
 }
@@ -63,12 +64,16 @@ func shareOut(t *testing.T) {
 	if first == 0 {
 		first = 1 + rand.Uint64N(1<<40)
 	}
+	step := uint64(1)
+	if *alone {
+		first, step = first|1, 2
+	}
 	workers := max(1, min(runtime.NumCPU(), max(*runs, 1)))
-	t.Logf("seeds from %d on, %d at a time; again: go test ./internal/sim -run TestSeeds -from=%d -runs=%d -v", first, workers, first, *runs)
+	t.Logf("seeds from %d on, %d at a time; again: go test ./internal/sim -run TestSeeds -from=%d -runs=%d -alone=%v -v", first, workers, first, *runs, *alone)
 	outputs := make([]bytes.Buffer, workers)
 	errs := make(chan error, workers)
 	for i := range workers {
-		s := share{From: first + uint64(i**runs/workers), Count: (i+1)**runs/workers - i**runs/workers, For: *soak}
+		s := share{From: first + step*uint64(i**runs/workers), Step: step, Count: (i+1)**runs/workers - i**runs/workers, For: *soak}
 		if *soak > 0 {
 			s.From = first + uint64(i)<<32
 		}
@@ -85,7 +90,7 @@ func shareOut(t *testing.T) {
 		total.gather(t, outputs[i].String(), failed)
 	}
 	t.Logf("%d seeds, from %d to %d, in %v: %d messages acknowledged, %d reads, faults %v",
-		total.Seeds, first, first+uint64(max(total.Seeds, 1))-1, time.Since(began).Round(time.Second), total.Acked, total.Reads, total.Faults)
+		total.Seeds, first, first+step*uint64(max(total.Seeds, 1)-1), time.Since(began).Round(time.Second), total.Acked, total.Reads, total.Faults)
 }
 
 func work(s share, output *bytes.Buffer) error {

@@ -16,6 +16,7 @@ import (
 var (
 	seed    = flag.Uint64("seed", 0, "run this seed alone, and print its trace with -v")
 	from    = flag.Uint64("from", 0, "with -runs: the first of the seeds; without it they are new ones")
+	alone   = flag.Bool("alone", false, "with -runs and -soak: odd seeds only, which are replicas without brokers")
 	runs    = flag.Int("runs", 0, "seeds to run; without it, and without -soak, the same ten as ever")
 	soak    = flag.Duration("soak", 0, "run new seeds for so long")
 	bug     = flag.String("bug", "", "with -seed: plant this one, by its name in Bug")
@@ -93,7 +94,7 @@ func TestSeeds(t *testing.T) {
 func runSeeds(t *testing.T, s share) (sum summary) {
 	sum.Faults = make(map[string]int)
 	began := time.Now()
-	for next := s.From; (sum.Seeds < s.Count || time.Since(began) < s.For) && !t.Failed(); next++ {
+	for next := s.From; (sum.Seeds < s.Count || time.Since(began) < s.For) && !t.Failed(); next += max(s.Step, 1) {
 		r, trace := run(t, config(next))
 		sum.add(r)
 		for _, v := range r.Found {
