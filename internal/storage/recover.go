@@ -98,6 +98,9 @@ func (s *Store) recover(fresh bool) error {
 	if err := r.rewrite(); err != nil {
 		return fmt.Errorf("write the recovered tail again: %w", err)
 	}
+	if err := r.rename(); err != nil {
+		return fmt.Errorf("give the checkpoint a new name: %w", err)
+	}
 	if fresh {
 		if err := s.settle(); err != nil {
 			return err

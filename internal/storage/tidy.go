@@ -5,6 +5,21 @@ import (
 	"path"
 )
 
+// rename gives the newest checkpoint another name, and makes that durable, before anything that
+// an older one needs is removed: the sync of the name that it has may have failed, and then the name is
+// seen as long as the power lasts. It takes no space.
+func (r *recovery) rename() error {
+	if r.number != r.newest {
+		return nil
+	}
+	now := r.number + 1
+	if err := r.fs.Rename(r.path(checkpointName, fileName(r.number, checkpointSuffix)), r.path(checkpointName, fileName(now, checkpointSuffix))); err != nil {
+		return err
+	}
+	r.number, r.newest = now, now
+	return r.syncDir(checkpointName)
+}
+
 // tidyWAL keeps a few of the files that were replayed, to be used again, and
 // sets those with damage aside.
 func (r *recovery) tidyWAL() error {
