@@ -45,6 +45,7 @@ func FuzzGuestFrames(f *testing.F) {
 		o.put(frameOpen, 1, uint64(rigLog))
 		s := &stream{link: &link{out: o}, id: 1}
 		s.link.publish(framePublish, s, 0, []awayPub{{stored: message}, {stored: message}})
+		s.link.publish(frameTogether, s, 2, []awayPub{{stored: message, more: true}, {stored: message}})
 		sub := &Subscription{options: SubscribeOptions{Tag: "tag", Exclusive: true, Priority: -7}, far: farSub{id: 2}}
 		s.verb(1, &verb{op: verbSubscribe, sub: sub})
 		o.put(frameCredit, 1, 2, 10, 1000)

@@ -93,7 +93,7 @@ func (c *Config) clusterOptions() []Option {
 		{"cluster.tls-key", "tls-key", "file with the key of the certificate", textValue(&k.Key)},
 		{"cluster.tls-ca", "tls-ca", "file with the certificates of who signs the nodes' certificates", textValue(&k.CA)},
 
-		{"cluster.catch-up-rate", "", "bytes a second that this node reads for replicas that are behind, and as many that it takes in of snapshots", size(&k.CatchUpRate, 1<<20, 1<<40)},
+		{"cluster.catch-up-rate", "", "bytes a second that this node reads for replicas that are behind, and as many that it takes in of snapshots", size(&k.CatchUpRate, 8<<20, 1<<40)},
 		{"cluster.leaders-return-after", "", "how long the preferred leader of a log is up to date before it takes over again; 0 for never", duration(&k.LeadersReturnAfter, 0, 24*time.Hour)},
 	}
 }
