@@ -336,3 +336,32 @@ func TestDeleteAtANodeThatIsBehind(t *testing.T) {
 		}
 	}
 }
+
+// TestDeleteWhatWasDeclaredAnew: what a node that was cut off has known by a name was deleted and declared anew
+// meanwhile. Deleting it there deletes what there is.
+func TestDeleteWhatWasDeclaredAnew(t *testing.T) {
+	c := brokertest.New(t, 3)
+	behind := session(t, c.Node(3))
+	a := session(t, c.Node(1))
+	for i := range 5 {
+		name := fmt.Sprint("q", i)
+		declare := func() {
+			if _, err := a.DeclareQueue(bounded(t), broker.QueueSpec{Name: name, Durable: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		declare()
+		c.Cut(3)
+		if _, err := a.DeleteQueue(bounded(t), name, false, false); err != nil {
+			t.Fatal(err)
+		}
+		declare()
+		time.AfterFunc(50*time.Millisecond, c.Heal)
+		if _, err := behind.DeleteQueue(bounded(t), name, false, false); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.CheckQueue(bounded(t), name); err == nil {
+			t.Errorf("%s was deleted, and is there", name)
+		}
+	}
+}
