@@ -365,3 +365,30 @@ func TestDeleteWhatWasDeclaredAnew(t *testing.T) {
 		}
 	}
 }
+
+// TestUnbindAtANodeThatIsBehind: what was bound while a node was cut off is unbound there, too.
+func TestUnbindAtANodeThatIsBehind(t *testing.T) {
+	m := record.Message{TTL: record.NoTTL, Body: []byte("nobody is to get it")}
+	c := brokertest.New(t, 3)
+	behind := session(t, c.Node(3))
+	a := session(t, c.Node(1))
+	for i := range 5 {
+		name := fmt.Sprint("q", i)
+		b := broker.Binding{Source: "amq.fanout", Destination: name}
+		c.Cut(3)
+		if _, err := a.DeclareQueue(bounded(t), broker.QueueSpec{Name: name, Durable: true}); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Bind(bounded(t), b); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(50*time.Millisecond, c.Heal)
+		if err := behind.Unbind(bounded(t), b); err != nil {
+			t.Fatal(err)
+		}
+		n, err := behind.Publish(&broker.Publication{Exchange: "amq.fanout", Stored: m.Append(nil)}, nil, 0)
+		if n != 0 || err != nil {
+			t.Errorf("%s was unbound, and gets what is published: %d, %v", name, n, err)
+		}
+	}
+}

@@ -401,6 +401,12 @@ func (s *Session) Bind(ctx context.Context, b Binding) error {
 // no error.
 func (s *Session) Unbind(ctx context.Context, b Binding) error {
 	cb, err := s.binding(b)
+	if isNotFound(err) { // the queue may have been declared, and bound, at another node while this one was cut off
+		if err := s.b.directory.latest(ctx); err != nil {
+			return unavailable(fmt.Sprintf("unbind '%s' in vhost '%s'", b.Destination, s.vhost.name), err)
+		}
+		cb, err = s.binding(b)
+	}
 	if isNotFound(err) && b.Source != "" {
 		return nil
 	}
