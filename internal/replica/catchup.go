@@ -100,10 +100,21 @@ func (g *Group) retain() record.Index {
 	return record.Index(low) + 1
 }
 
-// ahead holds what was read from the disk for followers, a few pieces.
+// ahead holds what was read from the disk for followers, a few pieces. It is
+// of one term, in which a leader's log only grows: between two of its terms
+// another leader may have replaced what it had read.
 type ahead struct {
+	term    uint64
 	pieces  [][]*raftpb.Entry
 	running map[uint64]bool // first indexes of the pieces that are being read
+}
+
+// at returns what was read, or is being read, in a term.
+func (a *ahead) at(term uint64) *ahead {
+	if a.term != term {
+		*a = ahead{term: term, running: map[uint64]bool{}}
+	}
+	return a
 }
 
 // take returns what was read of [lo, hi).
@@ -116,41 +127,44 @@ func (a *ahead) take(lo, hi, maxSize uint64) []*raftpb.Entry {
 	return nil
 }
 
-// readAhead reads the entries from lo on, and then asks raft to go on.
-func (g *Group) readAhead(lo uint64) {
-	a := &g.catchUp.ahead
+// readAhead reads entries of [lo, hi), and then asks raft to go on.
+func (g *Group) readAhead(lo, hi uint64) {
+	term := g.raftTerm
+	a := g.catchUp.ahead.at(term)
 	if a.running[lo] || len(a.running) >= aheadSlots {
 		return
 	}
-	if a.running == nil {
-		a.running = map[uint64]bool{}
-	}
 	a.running[lo] = true
 	log := g.log
-	end := log.LastIndex() + 1
 	g.host.spawn(func() {
-		entries, err := log.Entries(record.Index(lo), end, aheadBytes, true)
+		entries, err := log.Entries(record.Index(lo), record.Index(hi), aheadBytes, true)
 		size := 0
 		for _, e := range entries {
 			size += len(e.GetData())
 		}
 		_ = g.host.giving.pass(g.host.ctx, size) // it ends with the host
-		g.do(func() { g.hasRead(lo, entries, err) })
+		g.do(func() { g.hasRead(term, lo, entries, err) })
 	})
 }
 
-func (g *Group) hasRead(lo uint64, entries []*raftpb.Entry, err error) {
-	a := &g.catchUp.ahead
-	delete(a.running, lo)
-	if g.stopped || g.state != raft.StateLeader {
-		a.pieces = nil
+func (g *Group) hasRead(term, lo uint64, entries []*raftpb.Entry, err error) {
+	if g.stopped {
 		return
 	}
 	if err != nil {
 		if !isGone(err) {
 			g.halt("cannot be read", err)
+			return
 		}
-		return // compacted meanwhile: raft finds out
+		entries = nil // compacted meanwhile: raft finds out
+	}
+	if term != g.raftTerm || g.state != raft.StateLeader {
+		return
+	}
+	a := g.catchUp.ahead.at(term)
+	delete(a.running, lo)
+	if len(entries) == 0 {
+		return
 	}
 	if len(a.pieces) == aheadSlots {
 		a.pieces = a.pieces[1:]

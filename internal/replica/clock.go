@@ -214,7 +214,7 @@ func (g *Group) tickSleep() bool {
 		})
 	}
 	g.clock.quiet = 0
-	g.catchUp.ahead.pieces = nil
+	g.catchUp.ahead = ahead{}
 	g.sleep()
 	return true
 }

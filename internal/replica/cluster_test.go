@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 
 	"waybill/internal/record"
 	"waybill/internal/storage"
@@ -526,6 +527,38 @@ func TestColdFollower(t *testing.T) {
 	if n := counterValue(w.nodes[away].host.metrics.snapshots); n != 0 {
 		t.Errorf("it fetched %v snapshots", n)
 	}
+	w.noCheckpoint = false
+	w.check()
+}
+
+// TestReadAheadOfAFormerTerm: a leader has read entries for a follower that another
+// leader replaced before this one led again. It must send what its log has now.
+func TestReadAheadOfAFormerTerm(t *testing.T) {
+	w := newWorld(t, newSeed(t), 3, 1)
+	w.noCheckpoint = true
+	w.puts(1, 10)
+	away := w.voters[(slices.Index(w.voters, w.leader(1).id)+1)%3]
+	w.crash(away)
+	group := w.leader(1).ledgers[1].group
+	var former []*raftpb.Entry
+	for {
+		w.puts(1, 20)
+		from := group.log.FirstIndex() + record.Index(len(former))
+		entries, err := group.log.Entries(from, group.log.LastIndex()+1, 1<<40, false)
+		if errors.Is(err, storage.ErrCold) {
+			break
+		}
+		for _, e := range entries {
+			e = proto.CloneOf(e)
+			if n := len(e.GetData()); n > 0 {
+				e.Data[n-1] ^= 1 // a value that was never committed
+			}
+			former = append(former, e)
+		}
+	}
+	group.catchUp.ahead = ahead{term: group.raftTerm - 1, pieces: [][]*raftpb.Entry{former}}
+	w.restart(away)
+	w.until("the same everywhere", 20*time.Second, func() bool { return w.same(1) })
 	w.noCheckpoint = false
 	w.check()
 }

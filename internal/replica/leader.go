@@ -33,6 +33,7 @@ func (g *Group) follow(reason error) {
 	g.uncommitted = 0
 	g.transfer = transfer{}
 	g.members.proposed = 0
+	g.catchUp.ahead = ahead{}
 	g.tellMembers()
 	g.updateSync()
 	g.machine.Follow(reason)

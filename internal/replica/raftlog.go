@@ -72,15 +72,15 @@ func (l *raftLog) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
 // is read ahead, off the shard: until it is there raft hears that the entries are
 // compacted and that no snapshot can be had at the moment, and asks again.
 func (l *raftLog) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
-	c := &l.group.catchUp
-	disk := l.reading || l.group.state != raft.StateLeader
+	g := l.group
+	disk := l.reading || g.state != raft.StateLeader
 	entries, err := l.log.Entries(record.Index(lo), record.Index(hi), maxSize, disk)
 	switch {
 	case errors.Is(err, storage.ErrCold):
-		if entries := c.ahead.take(lo, hi, maxSize); len(entries) > 0 {
+		if entries := g.catchUp.ahead.at(g.raftTerm).take(lo, hi, maxSize); len(entries) > 0 {
 			return entries, nil
 		}
-		l.group.readAhead(lo)
+		g.readAhead(lo, hi)
 		return nil, raft.ErrCompacted
 	case errors.Is(err, storage.ErrNotFound):
 		return nil, raft.ErrCompacted
@@ -125,7 +125,7 @@ func (l *raftLog) FirstIndex() (uint64, error) {
 // replica fetches it, see fetch.go.
 func (l *raftLog) Snapshot() (*raftpb.Snapshot, error) {
 	g := l.group
-	if len(g.catchUp.ahead.running) > 0 {
+	if len(g.catchUp.ahead.at(g.raftTerm).running) > 0 {
 		return nil, raft.ErrSnapshotTemporarilyUnavailable
 	}
 	return &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{

@@ -67,6 +67,11 @@ func tail(b []byte) []byte {
 // it does not fail by chance over what nobody has changed. New ones are for make sim.
 const everySeeds = 10
 
+// found are seeds that have found something once.
+var found = []uint64{
+	1062250505095, // a leader sent what it had read of entries in an earlier one of its terms
+}
+
 // patience is how long a seed may take, which needs about a second: one that hangs is a finding.
 const patience = 5 * time.Minute
 
@@ -83,6 +88,9 @@ func TestSeeds(t *testing.T) {
 		}
 	case *runs == 0 && *soak == 0:
 		runSeeds(t, share{From: 1, Count: everySeeds})
+		for _, s := range found {
+			runSeeds(t, share{From: s, Count: 1})
+		}
 	case os.Getenv(shareOf) != "":
 		workOn(t)
 	default:
