@@ -291,6 +291,32 @@ func TestLeadersReturn(t *testing.T) {
 	}
 }
 
+// TestTransferStays: a leadership that an operator gave to a node is not taken back.
+func TestTransferStays(t *testing.T) {
+	c := brokertest.New(t, 3, brokertest.Configure(func(cfg *broker.Config) { cfg.LeadersReturn = 50 * time.Millisecond }))
+	create(t, c.Node(1), "t", 2, 3)
+	leaders := func() map[record.LogID]uint64 {
+		m := map[record.LogID]uint64{}
+		for _, l := range c.Node(1).Broker.Logs() {
+			if len(l.InSync) == 3 && l.Leader == l.Replicas[0] {
+				m[l.ID] = l.Leader
+			}
+		}
+		return m
+	}
+	moved, stays := logOf(t, c.Node(1), "partition 0 of topic 't'").ID, logOf(t, c.Node(1), "partition 1 of topic 't'").ID
+	c.Eventually("both are led as preferred", func() bool { return leaders()[moved] != 0 && leaders()[stays] != 0 })
+	to, back := leaders()[moved]%3+1, leaders()[stays]
+	if err := c.Node(1).Broker.Transfer(bounded(t), moved, to); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Node(1).Broker.Transfer(bounded(t), stays, 0); err != nil { // to whoever: it returns
+		t.Fatal(err)
+	}
+	c.Eventually("the other one is back", func() bool { return leaders()[stays] == back })
+	c.Eventually("and the moved one where it was moved to", func() bool { return leaders()[moved] == to })
+}
+
 // TestDeclaredEverywhere: who declares and binds at one node and publishes at another one reaches the queue.
 func TestDeclaredEverywhere(t *testing.T) {
 	c := brokertest.New(t, 3)

@@ -102,8 +102,34 @@ type transfer struct {
 }
 
 // Transfer asks the leader of a log to hand over to the replica on another node,
-// or to any other one when to is 0. It returns when another one leads.
+// or to any other one when to is 0. It returns when another one leads. A node
+// that is named is the preferred one from then on; otherwise the leadership
+// returns after a while, see [Config.LeadersReturn].
 func (b *Broker) Transfer(ctx context.Context, log record.LogID, to uint64) error {
+	if err := b.transferOnce(ctx, log, to); err != nil || to == 0 {
+		return err
+	}
+	return b.prefer(ctx, log, to)
+}
+
+// prefer makes a node the preferred one to lead a log. The catalog's own log prefers none.
+func (b *Broker) prefer(ctx context.Context, log record.LogID, to uint64) error {
+	p, n := b.places.get(log), b.members.load().byID[to]
+	if log == catalog.LogID || p == nil || n == nil || p.Replicas[0] == n.Replica {
+		return nil
+	}
+	others := slices.DeleteFunc(slices.Clone(p.Replicas), func(id uint64) bool { return id == n.Replica })
+	if len(others) == len(p.Replicas) {
+		return nil // it was moved away meanwhile
+	}
+	_, err := b.change(ctx, &catalog.Command{Place: &catalog.Place{Log: log, Replicas: append([]uint64{n.Replica}, others...)}})
+	if err != nil {
+		return fmt.Errorf("node %d leads log %d now, but is not preferred for it: %w", to, log, err)
+	}
+	return nil
+}
+
+func (b *Broker) transferOnce(ctx context.Context, log record.LogID, to uint64) error {
 	if b.places.get(log) == nil {
 		return errorf(NotFound, "there is no replicated log %d", log)
 	}

@@ -94,9 +94,10 @@ without anybody waiting for an election. --undo lets them come back.`,
 func newClusterTransfer(api *apiClient) *cobra.Command {
 	var to uint64
 	cmd := &cobra.Command{
-		Use:     "transfer LOG",
-		Short:   "Move the leadership of one log",
-		Long:    `Move the leadership of one log, a queue's or a partition's, to another node. "waybill cluster groups" lists the logs.`,
+		Use:   "transfer LOG",
+		Short: "Move the leadership of one log",
+		Long: `Move the leadership of one log, a queue's or a partition's, to another node. "waybill cluster groups" lists the logs.
+A node that is named is preferred as the leader from then on.`,
 		Example: `  waybill cluster transfer 12 --to 3`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
