@@ -16,7 +16,7 @@ import (
 // little endian.
 //
 //	uint32  magic
-//	uint32  CRC32C of all that follows, seeded with the key
+//	uint32  CRC32 (IEEE) of all that follows, seeded with the key
 //	uint64  key, of the store's id and the number in the file's name: see walKey
 //	uint64  sequence: 1 for the first batch of the store, then one more each
 //	uint64  durable-through: the last sequence that was synced before this was written
@@ -27,14 +27,21 @@ import (
 //
 // A record:
 //
-//	uint32  CRC32C of the 13 bytes that follow
+//	uint32  CRC32C of the 13 bytes that follow, seeded with the batch's sequence
 //	uint8   kind
 //	uint64  log id
 //	uint32  length of the body
-//	body    kindEntries: frames of entries; all others: ends with its own CRC32C
+//	body    kindEntries: frames of entries; all others: ends with its own CRC32C,
+//	        seeded likewise
 //
 // The batch's CRC says whether the batch is whole. The others say, when it is
 // not, which logs it hurts.
+//
+// What a torn write did not reach holds the remains of a recycled file's former life, perhaps
+// records of the same logs in the same places. Two rows of bytes that both end in their own CRC differ
+// by a multiple of the polynomial, so a CRC of the same polynomial over both does not tell them apart: the
+// batch's has another one. And in a batch that is damaged a record of another batch
+// does not pass for one of this: hence the sequence.
 //
 // After a crash recovery looks for batches in the remains of a torn one and of
 // a recycled file's former life. There lies what clients have published, so
@@ -91,12 +98,16 @@ func alignUp(n int64) int64 { return (n + sector - 1) &^ (sector - 1) }
 // batchWriter encodes one batch into a buffer that it uses again.
 type batchWriter struct {
 	buf    []byte
-	placed bool // it refers to positions in the file: it is for one place in one file
+	seed   uint32 // of the CRCs of records: see batch.seed
+	placed bool   // it refers to positions in the file: it is for one place in one file
 }
 
-func (b *batchWriter) reset() {
+// reset begins the batch with that sequence.
+func (b *batchWriter) reset(seq uint64) {
 	b.placed = false
 	b.buf = append(b.buf[:0], make([]byte, batchHeader)...)
+	le.PutUint64(b.buf[16:], seq)
+	b.seed = crc32.Checksum(b.buf[16:24], castagnoli)
 }
 
 func (b *batchWriter) empty() bool { return len(b.buf) <= batchHeader }
@@ -113,12 +124,12 @@ func (b *batchWriter) begin(k recordKind, log record.LogID) int {
 // finish completes the record that began at start.
 func (b *batchWriter) finish(start int) {
 	le.PutUint32(b.buf[start+13:], uint32(len(b.buf)-start-recordHeader))
-	le.PutUint32(b.buf[start:], crc32.Checksum(b.buf[start+4:start+recordHeader], castagnoli))
+	le.PutUint32(b.buf[start:], crc32.Update(b.seed, castagnoli, b.buf[start+4:start+recordHeader]))
 }
 
 // finishSealed is finish for a body that needs a CRC of its own.
 func (b *batchWriter) finishSealed(start int) {
-	b.buf = le.AppendUint32(b.buf, crc32.Checksum(b.buf[start+recordHeader:], castagnoli))
+	b.buf = le.AppendUint32(b.buf, crc32.Update(b.seed, castagnoli, b.buf[start+recordHeader:]))
 	b.finish(start)
 }
 
@@ -165,16 +176,15 @@ func (b *batchWriter) damage(k recordKind, log record.LogID, text string) {
 }
 
 // seal completes the batch and returns its bytes, whole sectors of them.
-func (b *batchWriter) seal(f *walFile, seq, durable uint64, flags uint32) []byte {
+func (b *batchWriter) seal(f *walFile, durable uint64, flags uint32) []byte {
 	h := b.buf
 	le.PutUint32(h, batchMagic)
 	le.PutUint64(h[8:], f.key)
-	le.PutUint64(h[16:], seq)
 	le.PutUint64(h[24:], durable)
 	le.PutUint64(h[32:], uint64(f.size))
 	le.PutUint32(h[40:], uint32(len(h)-batchHeader))
 	le.PutUint32(h[44:], flags)
-	le.PutUint32(h[4:], crc32.Update(f.seed, castagnoli, h[8:]))
+	le.PutUint32(h[4:], crc32.Update(f.seed, crc32.IEEETable, h[8:]))
 	var zeros [sector]byte
 	b.buf = append(b.buf, zeros[:alignUp(int64(len(h)))-int64(len(h))]...)
 	return b.buf
@@ -206,8 +216,11 @@ func parseBatch(b []byte, pos int64, key uint64, seed uint32) (out batch, whole 
 	out.seq, out.durable, out.fileSize, out.flags = le.Uint64(b[16:]), le.Uint64(b[24:]), int64(le.Uint64(b[32:])), le.Uint32(b[44:])
 	out.records = b[batchHeader : batchHeader+n]
 	out.size = min(alignUp(int64(batchHeader+n)), int64(len(b)))
-	return out, crc32.Update(seed, castagnoli, b[8:batchHeader+n]) == le.Uint32(b[4:])
+	return out, crc32.Update(seed, crc32.IEEETable, b[8:batchHeader+n]) == le.Uint32(b[4:])
 }
+
+// seed starts the CRCs of the records.
+func (b *batch) seed() uint32 { return seed64(b.seq) }
 
 // walRecord is one record of a batch. body aliases the file's buffer, without the
 // CRC that seals it.
@@ -218,10 +231,10 @@ type walRecord struct {
 	ok   bool // the seal matches; entries have their own
 }
 
-// nextRecord splits the first record off b. After an error nothing that
-// follows can be found.
-func nextRecord(b []byte) (r walRecord, rest []byte, err error) {
-	if len(b) < recordHeader || le.Uint32(b) != crc32.Checksum(b[4:recordHeader], castagnoli) {
+// nextRecord splits the first record off b, records of a batch with that seed. After an
+// error nothing that follows can be found.
+func nextRecord(b []byte, seed uint32) (r walRecord, rest []byte, err error) {
+	if len(b) < recordHeader || le.Uint32(b) != crc32.Update(seed, castagnoli, b[4:recordHeader]) {
 		return r, nil, errRecord
 	}
 	n := uint64(le.Uint32(b[13:]))
@@ -238,7 +251,7 @@ func nextRecord(b []byte) (r walRecord, rest []byte, err error) {
 			return r, nil, errRecord
 		}
 		k := len(r.body) - 4
-		r.ok = le.Uint32(r.body[k:]) == crc32.Checksum(r.body[:k], castagnoli)
+		r.ok = le.Uint32(r.body[k:]) == crc32.Update(seed, castagnoli, r.body[:k])
 		r.body = r.body[:k]
 	}
 	return r, rest, nil

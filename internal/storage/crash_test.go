@@ -149,6 +149,10 @@ func (w *world) step() {
 		w.nextID++
 		w.model(w.nextID)
 	}
+	if w.rng.IntN(25) == 0 {
+		w.elect()
+		return
+	}
 	id := w.ids[w.rng.IntN(len(w.ids))]
 	m := w.model(id)
 	s := m.newest()
@@ -192,6 +196,21 @@ func (w *world) step() {
 	a.HardState = hard(s.hard.term, s.hard.vote, s.hard.commit)
 	m.ask(s)
 	w.store.Append(a)
+}
+
+// elect has all logs vote at once. The batches of several such elections look the same but
+// for the terms.
+func (w *world) elect() {
+	for _, id := range w.ids {
+		m := w.model(id)
+		s := m.newest()
+		if s.deleted {
+			continue
+		}
+		s.hard.term, s.hard.vote = s.hard.term+1, id2vote(id)
+		m.ask(s)
+		w.store.Append(&Append{Log: w.store.Log(id), HardState: hard(s.hard.term, s.hard.vote, s.hard.commit), Sync: true, Done: m})
+	}
 }
 
 // share puts bodies that other logs get, too, into some of the entries.

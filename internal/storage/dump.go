@@ -124,7 +124,7 @@ func (d *dumper) batch(b *batch) {
 		flags = ", replaces all earlier files"
 	}
 	d.printf("%d: batch %d, %d bytes, durable through %d%s\n", b.pos, b.seq, b.size, b.durable, flags)
-	d.records(b.records)
+	d.records(b)
 }
 
 // badBatch describes what lies between two positions without a whole batch.
@@ -134,7 +134,7 @@ func (d *dumper) badBatch(img *walImage, from, to int64) {
 	}
 	if b, _ := parseBatch(img.buf[from:], from, img.key, img.seed); b.size > 0 {
 		d.printf("%d: BAD batch %d, %d bytes, durable through %d: checksum does not match\n", from, b.seq, b.size, b.durable)
-		d.records(b.records)
+		d.records(&b)
 		from = min(to, from+b.size)
 	}
 	if from < to {
@@ -142,15 +142,16 @@ func (d *dumper) badBatch(img *walImage, from, to int64) {
 	}
 }
 
-func (d *dumper) records(b []byte) {
-	for len(b) > 0 {
-		r, rest, err := nextRecord(b)
+func (d *dumper) records(b *batch) {
+	seed := b.seed()
+	for left := b.records; len(left) > 0; {
+		r, rest, err := nextRecord(left, seed)
 		if err != nil {
-			d.printf("  BAD record: %v; %d bytes are left\n", err, len(b))
+			d.printf("  BAD record: %v; %d bytes are left\n", err, len(left))
 			return
 		}
 		d.record(&r)
-		b = rest
+		left = rest
 	}
 }
 

@@ -21,7 +21,7 @@ func forged() []byte {
 		le.PutUint64(h[8:], id)
 		le.PutUint64(h[16:], 1<<40)
 		le.PutUint64(h[24:], 1<<40-1)
-		le.PutUint32(h[4:], crc32.Update(seed64(id), castagnoli, h[8:batchHeader]))
+		le.PutUint32(h[4:], crc32.Update(seed64(id), crc32.IEEETable, h[8:batchHeader]))
 		id++
 	}
 	return payload

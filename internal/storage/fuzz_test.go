@@ -17,7 +17,7 @@ func FuzzBatch(f *testing.F) {
 	var w batchWriter
 	l := newLog(nil, 3)
 	file := newWALFile("store", 1, nil, 4096)
-	w.reset()
+	w.reset(1)
 	w.entries(l, []*raftpb.Entry{entry(2, 1, 0, 2, "one"), entry(3, 1, 2, 1, "two")}, nil)
 	w.hardState(3, hardState{1, 2, 3})
 	w.snapshot(4, &Checkpoint{Applied: 9, Term: 2, ConfState: &raftpb.ConfState{Voters: []uint64{1}}, State: []byte("s")})
@@ -26,9 +26,9 @@ func FuzzBatch(f *testing.F) {
 	w.install(3, 1, 5, &Checkpoint{Applied: 9, Term: 2, State: []byte("s")}, []*chunk{{
 		seg: &segment{number: 3, owner: 3, size: 1000}, pos: 10, data: 100, marks: 1, count: 2, first: 5, last: 8, base: 1, end: 4}})
 	w.install(7, 2, noCut, &Checkpoint{}, nil)
-	f.Add(bytes.Clone(w.seal(file, 1, 0, 0)), false)
-	w.reset()
-	f.Add(bytes.Clone(w.seal(file, 1, 1, flagRebase)), true)
+	f.Add(bytes.Clone(w.seal(file, 0, 0)), false)
+	w.reset(1)
+	f.Add(bytes.Clone(w.seal(file, 1, flagRebase)), true)
 	f.Fuzz(func(t *testing.T, b []byte, repair bool) {
 		if repair && len(b) >= batchHeader { // reach what the checksum protects
 			fixBatch(b)
@@ -69,7 +69,7 @@ func fixBatch(b []byte) {
 	n := min(uint64(le.Uint32(b[40:])), uint64(len(b)-batchHeader))
 	w := batchWriter{buf: bytes.Clone(b[:batchHeader+n])}
 	f := newWALFile("store", 1, nil, int64(le.Uint64(b[32:])))
-	copy(b, w.seal(f, le.Uint64(b[16:]), le.Uint64(b[24:]), le.Uint32(b[44:])))
+	copy(b, w.seal(f, le.Uint64(b[24:]), le.Uint32(b[44:])))
 }
 
 func writeFile(t testing.TB, fs vfs.FS, name string, b []byte) {

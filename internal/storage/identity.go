@@ -22,7 +22,7 @@ const (
 
 	// The marker is these lines and the CRC32C of the first two: a wrong id
 	// would make every WAL file look empty.
-	markerFormat = "waybill store, format 2\nid %s\n"
+	markerFormat = "waybill store, format 3\nid %s\n"
 	markerSum    = "crc %08x\n"
 )
 

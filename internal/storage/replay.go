@@ -253,11 +253,12 @@ func (r *replay) damageAll(what string) {
 // not whole: then it is the description, and each log of which a record does not
 // match its own checksum is marked with it.
 func (r *replay) batch(img *walImage, b *batch, damage *string) {
+	seed, whole := b.seed(), damage == nil
 	for rest := b.records; len(rest) > 0; {
 		var rec walRecord
 		var err error
-		if rec, rest, err = nextRecord(rest); err == nil {
-			err = r.record(img, &rec)
+		if rec, rest, err = nextRecord(rest, seed); err == nil {
+			err = r.record(img, &rec, whole)
 		}
 		if err == nil {
 			continue
@@ -276,7 +277,8 @@ func (r *replay) batch(img *walImage, b *batch, damage *string) {
 	}
 }
 
-func (r *replay) record(img *walImage, rec *walRecord) error {
+// record replays a record. whole: the batch that it is of is.
+func (r *replay) record(img *walImage, rec *walRecord, whole bool) error {
 	if !rec.ok {
 		return errCRC
 	}
@@ -293,13 +295,13 @@ func (r *replay) record(img *walImage, rec *walRecord) error {
 	switch rec.kind {
 	case kindEntries:
 		// Not the file's buffer: one entry that is still needed would keep all of it.
-		return r.entries(img, l, bytes.Clone(rec.body))
+		return r.entries(img, l, bytes.Clone(rec.body), whole)
 	case kindShared:
 		body, err := expand(img.buf, rec.body)
 		if err != nil {
 			return err
 		}
-		return r.entries(img, l, body)
+		return r.entries(img, l, body, whole)
 	case kindInstall:
 		return r.install(l, rec.body)
 	case kindHardState:
@@ -377,8 +379,10 @@ func (r *replay) chunk(ci *chunkImage) *chunk {
 	return &c
 }
 
-// entries replays frames of entries, which keep body.
-func (r *replay) entries(img *walImage, l *Log, body []byte) error {
+// entries replays frames of entries, which keep body. In a batch that is not whole they
+// have to go on where the log ends: whole frames of the same log may also lie there from
+// the file's former life.
+func (r *replay) entries(img *walImage, l *Log, body []byte, whole bool) error {
 	n := 0
 	for rest := body; len(rest) > 0; n++ {
 		f, next, err := nextFrame(rest)
@@ -404,6 +408,9 @@ func (r *replay) entries(img *walImage, l *Log, body []byte) error {
 	}
 	if entries[0].GetIndex() < 2 {
 		return fmt.Errorf("%w: index %d", errRecord, entries[0].GetIndex())
+	}
+	if i := record.Index(entries[0].GetIndex()); !whole && i != l.last+1 {
+		return fmt.Errorf("%w: index %d follows %d, in a batch that is damaged", errRecord, i, l.last)
 	}
 	return l.append(img.id, entries, crcs)
 }

@@ -90,7 +90,7 @@ type rewriter struct {
 
 // logs writes all that was replayed, in the order of the log ids.
 func (w *rewriter) logs(r *recovery) error {
-	w.batch.reset()
+	w.batch.reset(w.seq + 1)
 	if r.replay.all != nil {
 		w.batch.damage(kindDamageAll, 0, r.replay.all.what)
 	}
@@ -149,13 +149,13 @@ func (w *rewriter) log(l *Log) error {
 // flush writes the batch. Its durable-through is the batch before it: whoever
 // sees the file sees all of it.
 func (w *rewriter) flush() error {
-	b := w.batch.seal(w.file, w.seq+1, w.seq, 0)
+	b := w.batch.seal(w.file, w.seq, 0)
 	if _, err := w.file.file.WriteAt(b, w.file.pos); err != nil {
 		return err
 	}
 	w.file.pos += int64(len(b))
 	w.seq++
-	w.batch.reset()
+	w.batch.reset(w.seq + 1)
 	return nil
 }
 
@@ -169,8 +169,8 @@ func (w *rewriter) head(seq uint64, room int64) error {
 		}
 	}
 	f.size = size
-	w.batch.reset()
-	if _, err := f.file.WriteAt(w.batch.seal(f, seq, w.seq, flagRebase), 0); err != nil {
+	w.batch.reset(seq)
+	if _, err := f.file.WriteAt(w.batch.seal(f, w.seq, flagRebase), 0); err != nil {
 		return err
 	}
 	w.store.synced.Store(w.seq)

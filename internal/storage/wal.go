@@ -236,7 +236,7 @@ func (w *wal) encode(reqs []*Append) {
 	if cap(w.batch.buf) > 4*maxBatch { // after a very large request
 		w.batch.buf, w.crcs = nil, nil
 	}
-	w.batch.reset()
+	w.batch.reset(w.seq + 1)
 	w.crcs = w.crcs[:0]
 	for _, a := range reqs {
 		if a.Err = a.refused(); a.Err == nil {
@@ -308,7 +308,7 @@ func (w *wal) write() error {
 		}
 	}
 	f := w.file
-	b := w.batch.seal(f, w.seq+1, w.seq, 0)
+	b := w.batch.seal(f, w.seq, 0)
 	if _, err := f.file.WriteAt(b, f.pos); err != nil {
 		return fmt.Errorf("write to the WAL, %s: %w", f.file.Name(), err)
 	}
