@@ -389,9 +389,9 @@ func (l *Log) is(s modelState) error {
 		}
 		i += record.Index(len(ents))
 	}
-	for i, e := range s.entries {
-		if term, err := l.Term(record.Index(i + 2)); record.Index(i+2) >= first-1 && (err != nil || term != e.GetTerm()) {
-			return fmt.Errorf("term of %d: %d, %w, not %d", i+2, term, err, e.GetTerm())
+	for i := max(first-1, 2); i <= l.LastIndex(); i++ {
+		if term, err := l.Term(i); err != nil || term != s.entries[i-2].GetTerm() {
+			return fmt.Errorf("term of %d: %d, %w, not %d", i, term, err, s.entries[i-2].GetTerm())
 		}
 	}
 	return l.offsetsAre(s, first)
