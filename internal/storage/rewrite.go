@@ -70,6 +70,12 @@ func (r *recovery) spare(name string) (f vfs.File, size int64, err error) {
 	if err := r.fs.Rename(r.path(walName, fileName(id, walSuffix)), name); err != nil {
 		return nil, 0, err
 	}
+	// Should its old name come back with a power cut, the next start would write over what this
+	// one has written, under the same number and with the same sequences, and
+	// find the rest of it after its own batches.
+	if err := r.syncDir(walName); err != nil {
+		return nil, 0, err
+	}
 	f, err = r.fs.Open(name)
 	return f, size &^ (sector - 1), err
 }

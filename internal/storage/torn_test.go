@@ -171,3 +171,42 @@ func TestDamageShowsFormerEntries(t *testing.T) {
 		t.Errorf("the log ends at %d, and is not damaged", l.LastIndex())
 	}
 }
+
+// TestSpareFileLosesItsName: what a start that was cut off has written into a spare WAL file
+// is not there for the next one, which writes a file of the same number.
+func TestSpareFileLosesItsName(t *testing.T) {
+	fs := vfs.NewMem()
+	opts := Options{Manual: true, Logger: quiet()}
+	s := openStore(t, fs, opts)
+	want := []*raftpb.Entry{entry(2, 1, 0, 1, "payload")}
+	s.Append(&Append{Log: s.Log(1), Entries: want})
+	for s.Step() {
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before, err := fs.List("data/wal")
+	if err != nil || len(before) != 2 {
+		t.Fatal(before, err)
+	}
+	cut := false
+	fs.OnSync(func(p vfs.SyncPoint) {
+		if p.Done || p.Op != vfs.OpSync || !strings.HasSuffix(p.Name, walSuffix+newSuffix) {
+			return
+		}
+		cut = true
+		for seed := range uint64(10) {
+			c := fs.CrashClone(seed)
+			if exists(c, "data/wal/"+before[1]) {
+				t.Errorf("seed %d: the spare file has its name again", seed)
+			}
+			if err := readAll(openStore(t, c, opts).Log(1), want); err != nil {
+				t.Errorf("seed %d: %v", seed, err)
+			}
+		}
+	})
+	openStore(t, fs, opts)
+	if !cut {
+		t.Fatal("no spare file was used")
+	}
+}
