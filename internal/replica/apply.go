@@ -53,6 +53,7 @@ func (g *Group) apply(entries []*raftpb.Entry) {
 			g.termBegan(e.GetTerm())
 		}
 	}
+	g.raftLog.applied(g.applied)
 }
 
 // termBegan: the empty entry with which a leader begins its term was applied,

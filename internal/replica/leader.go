@@ -34,6 +34,7 @@ func (g *Group) follow(reason error) {
 	g.transfer = transfer{}
 	g.members.proposed = 0
 	g.catchUp.ahead = ahead{}
+	g.raftLog.fresh = nil // without a quorum they may wait for long
 	g.tellMembers()
 	g.updateSync()
 	g.machine.Follow(reason)

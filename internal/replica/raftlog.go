@@ -11,12 +11,21 @@ import (
 	"waybill/internal/storage"
 )
 
+// freshLimit is how many entries are kept for raft to apply.
+const freshLimit = 128
+
 // raftLog shows a group's storage.Log to raft as its raft.Storage.
 type raftLog struct {
 	group *Group
 	log   *storage.Log
 	hard  *raftpb.HardState
 	conf  *raftpb.ConfState
+
+	// fresh are the last entries that the store was given, as far as they are not applied:
+	// what raft reads to apply it has just been written, and need not be looked up and
+	// checked once more. Raft reads what is durable only, and no entry that the store
+	// was told to replace is.
+	fresh []*raftpb.Entry
 
 	// reading is set while raft reads what is to be applied, which it has to
 	// get; what it reads at other times is for followers, and may come later.
@@ -72,6 +81,11 @@ func (l *raftLog) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
 // is read ahead, off the shard: until it is there raft hears that the entries are
 // compacted and that no snapshot can be had at the moment, and asks again.
 func (l *raftLog) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
+	if l.reading {
+		if entries := cut(l.fresh, lo, hi, maxSize); len(entries) > 0 {
+			return entries, nil
+		}
+	}
 	g := l.group
 	disk := l.reading || g.state != raft.StateLeader
 	entries, err := l.log.Entries(record.Index(lo), record.Index(hi), maxSize, disk)
@@ -89,6 +103,37 @@ func (l *raftLog) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
 		return nil, nil
 	}
 	return entries, nil
+}
+
+// wrote notes entries that the store was given. They replace those from the first one on.
+func (l *raftLog) wrote(entries []*raftpb.Entry) {
+	first := entries[0].GetIndex()
+	kept := len(l.fresh)
+	for kept > 0 && l.fresh[kept-1].GetIndex() >= first {
+		kept--
+	}
+	if kept > 0 && l.fresh[kept-1].GetIndex() != first-1 {
+		kept = 0
+	}
+	if kept < len(l.fresh) { // raft may hold a part of the list
+		l.fresh = l.fresh[:kept:kept]
+	}
+	if len(l.fresh)+len(entries) > freshLimit { // raft reads them from the log
+		l.fresh = nil
+		return
+	}
+	l.fresh = append(l.fresh, entries...)
+}
+
+// applied forgets the entries up to an index. Raft may still hold the list.
+func (l *raftLog) applied(index record.Index) {
+	n := 0
+	for n < len(l.fresh) && record.Index(l.fresh[n].GetIndex()) <= index {
+		n++
+	}
+	if l.fresh = l.fresh[n:]; len(l.fresh) == 0 {
+		l.fresh = nil
+	}
 }
 
 func (l *raftLog) fail(err error) {

@@ -53,6 +53,7 @@ func (g *Group) write(m *raftpb.Message) {
 	if n := len(w.Entries); n > 0 {
 		g.inFlight++
 		g.last = record.Index(w.Entries[n-1].GetIndex())
+		g.raftLog.wrote(w.Entries)
 	}
 	g.submit(w)
 }
