@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
@@ -63,54 +64,115 @@ var (
 // AppendMessage appends an encoded message to b. What the frame says already,
 // sender and receiver, is left out.
 func AppendMessage(b []byte, group record.LogID, m *raftpb.Message) []byte {
-	b = binary.AppendUvarint(b, uint64(group))
-	b = append(b, byte(m.GetType()), 0)
-	flags := len(b) - 1
-	b = binary.AppendUvarint(b, m.GetTerm())
-	if m.GetReject() {
-		b[flags] |= hasReject
+	f := frameWriter{b: b, large: math.MaxInt}
+	f.message(group, m)
+	return f.b
+}
+
+// frameWriter makes a frame whose large pieces are not copied: they are what others
+// hold, and do not change.
+type frameWriter struct {
+	large int // length of data from which on it is a part of its own
+	b     []byte
+	begun int      // where in b the part begins that is not in parts yet
+	parts [][]byte // all before it
+	size  int      // of parts
+}
+
+// len is the length of the frame so far.
+func (f *frameWriter) len() int { return f.size + len(f.b) - f.begun }
+
+func (f *frameWriter) cut() {
+	f.add(f.b[f.begun:len(f.b):len(f.b)])
+	f.begun = len(f.b)
+}
+
+func (f *frameWriter) add(part []byte) {
+	f.parts = append(f.parts, part)
+	f.size += len(part)
+}
+
+// seal completes the frame and returns its parts.
+func (f *frameWriter) seal() [][]byte {
+	var sum uint32
+	for _, part := range f.parts {
+		sum = crc32.Update(sum, castagnoli, part)
 	}
-	number := func(flag byte, v uint64) {
-		if v != 0 {
-			b[flags] |= flag
-			b = binary.AppendUvarint(b, v)
+	sum = crc32.Update(sum, castagnoli, f.b[f.begun:])
+	f.b = binary.LittleEndian.AppendUint32(f.b, sum)
+	f.cut()
+	return f.parts
+}
+
+func (f *frameWriter) message(group record.LogID, m *raftpb.Message) {
+	f.b = binary.AppendUvarint(f.b, uint64(group))
+	f.b = append(f.b, byte(m.GetType()), flagsOf(m))
+	f.b = binary.AppendUvarint(f.b, m.GetTerm())
+	for _, n := range [...]uint64{m.GetLogTerm(), m.GetIndex(), m.GetCommit(), m.GetRejectHint()} {
+		if n != 0 {
+			f.b = binary.AppendUvarint(f.b, n)
 		}
 	}
-	number(hasLogTerm, m.GetLogTerm())
-	number(hasIndex, m.GetIndex())
-	number(hasCommit, m.GetCommit())
-	number(hasRejectHint, m.GetRejectHint())
 	if len(m.Entries) > 0 {
-		b[flags] |= hasEntries
-		b = appendEntries(b, m.Entries)
+		f.entries(m.Entries)
 	}
 	if len(m.Context) > 0 {
-		b[flags] |= hasContext
-		b = appendBytes(b, m.Context)
+		f.b = appendBytes(f.b, m.Context)
 	}
 	if m.Snapshot != nil {
-		b[flags] |= hasSnapshot
 		meta := m.Snapshot.GetMetadata()
-		b = binary.AppendUvarint(b, meta.GetIndex())
-		b = binary.AppendUvarint(b, meta.GetTerm())
-		b = appendConfState(b, meta.GetConfState())
+		f.b = binary.AppendUvarint(f.b, meta.GetIndex())
+		f.b = binary.AppendUvarint(f.b, meta.GetTerm())
+		f.b = appendConfState(f.b, meta.GetConfState())
 	}
-	return b
+}
+
+// flagsOf says which fields of a message follow.
+func flagsOf(m *raftpb.Message) (flags byte) {
+	for _, f := range [...]struct {
+		flag byte
+		set  bool
+	}{
+		{hasReject, m.GetReject()},
+		{hasLogTerm, m.GetLogTerm() != 0},
+		{hasIndex, m.GetIndex() != 0},
+		{hasCommit, m.GetCommit() != 0},
+		{hasRejectHint, m.GetRejectHint() != 0},
+		{hasEntries, len(m.Entries) > 0},
+		{hasContext, len(m.Context) > 0},
+		{hasSnapshot, m.Snapshot != nil},
+	} {
+		if f.set {
+			flags |= f.flag
+		}
+	}
+	return flags
 }
 
 func appendBytes(b, v []byte) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(v))), v...)
 }
 
-func appendEntries(b []byte, entries []*raftpb.Entry) []byte {
-	b = binary.AppendUvarint(b, uint64(len(entries)))
+func (f *frameWriter) entries(entries []*raftpb.Entry) {
+	f.b = binary.AppendUvarint(f.b, uint64(len(entries)))
 	for _, e := range entries {
-		b = append(b, byte(e.GetType()))
-		b = binary.AppendUvarint(b, e.GetTerm())
-		b = binary.AppendUvarint(b, e.GetIndex())
-		b = appendBytes(b, e.Data)
+		f.b = append(f.b, byte(e.GetType()))
+		f.b = binary.AppendUvarint(f.b, e.GetTerm())
+		f.b = binary.AppendUvarint(f.b, e.GetIndex())
+		f.b = binary.AppendUvarint(f.b, uint64(len(e.Data)))
+		if len(e.Data) < f.large {
+			f.b = append(f.b, e.Data...)
+			continue
+		}
+		f.cut()
+		f.add(e.Data)
 	}
-	return b
+}
+
+func appendEntries(b []byte, entries []*raftpb.Entry) []byte {
+	f := frameWriter{b: b, large: math.MaxInt}
+	f.entries(entries)
+	return f.b
 }
 
 func appendConfState(b []byte, c *raftpb.ConfState) []byte {

@@ -3,6 +3,7 @@ package replica
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -83,4 +84,28 @@ func FuzzParseMessage(f *testing.F) {
 			t.Errorf("%x, then %x", again, third)
 		}
 	})
+}
+
+// TestFrameParts: a frame of parts has the bytes of one that was copied together, and its large
+// data is not copied.
+func TestFrameParts(t *testing.T) {
+	data := bytes.Repeat([]byte("x"), largePart)
+	list := messages()
+	list[0].Entries[1].Data = data
+	whole := []byte{frameVersion}
+	f := frameWriter{b: []byte{frameVersion}, large: largePart}
+	for _, m := range list {
+		whole = AppendMessage(whole, 301, m)
+		f.message(301, m)
+	}
+	if f.len() != len(whole) {
+		t.Errorf("its length is %d, not %d", f.len(), len(whole))
+	}
+	parts := f.seal()
+	if whole = sealFrame(whole); !bytes.Equal(bytes.Join(parts, nil), whole) {
+		t.Error("the parts are not the whole")
+	}
+	if !slices.ContainsFunc(parts, func(p []byte) bool { return &p[0] == &data[0] }) {
+		t.Error("the data was copied")
+	}
 }

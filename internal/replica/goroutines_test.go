@@ -32,9 +32,9 @@ type meshWire struct {
 	from uint64
 }
 
-func (x meshWire) Send(to uint64, frame []byte) bool {
+func (x meshWire) Send(to uint64, parts ...[]byte) bool {
 	if h := x.m.host(to); h != nil && x.m.host(x.from) != nil {
-		return h.Receive(x.from, frame) == nil
+		return h.Receive(x.from, slices.Concat(parts...)) == nil
 	}
 	return false
 }

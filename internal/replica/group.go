@@ -27,6 +27,9 @@ const (
 	// uncommittedLimit bounds what a leader has proposed and not applied: what
 	// it would keep in memory when its followers are slow, or gone.
 	uncommittedLimit = 16 << 20
+	// maxInflight is how many messages with entries may be on their way to a follower. With
+	// full entries that is as much as uncommittedLimit.
+	maxInflight = uncommittedLimit / entryLimit
 )
 
 // Group is one raft group on this node.
@@ -165,7 +168,7 @@ func (g *Group) boot(hard *raftpb.HardState) (err error) {
 		AsyncStorageWrites:        true,
 		MaxSizePerMsg:             1 << 20,
 		MaxCommittedSizePerReady:  4 << 20,
-		MaxInflightMsgs:           256,
+		MaxInflightMsgs:           maxInflight,
 		MaxInflightBytes:          uncommittedLimit,
 		CheckQuorum:               true,
 		PreVote:                   true,
@@ -373,10 +376,11 @@ func (g *Group) ripe() bool {
 	return g.inFlight == 0 || g.hoarder != nil && g.hoarder.Waiting() >= largeEntry
 }
 
-// give has raft append an entry. Where there are followers, raft has to know how
-// much it sends to them, and gets the data itself.
+// give has raft append an entry. Raft counts how many bytes it has sent to a follower
+// that has not answered; a ticket is none. So an entry of unusual size, which
+// maxInflight does not bound, is given itself where there are followers.
 func (g *Group) give(data []byte, spans []storage.Span) error {
-	if !g.alone() {
+	if len(data) > 2*entryLimit && !g.alone() {
 		return g.node.Propose(data)
 	}
 	return g.tickets.propose(g.node, data, spans)

@@ -10,6 +10,10 @@ import (
 // that the other node can begin with it.
 const frameLimit = 1 << 20
 
+// largePart is the size from which on an entry's data is not copied into a frame: it goes
+// to the transport as it lies in the memtable, also when that is to several replicas.
+const largePart = 16 << 10
+
 // outbox gathers what the groups of a shard say in one turn: one frame for
 // each replica, whatever the number of groups.
 type outbox struct {
@@ -20,17 +24,17 @@ type outbox struct {
 
 type outFrame struct {
 	to uint64
-	b  []byte
+	frameWriter
 }
 
 func (o *outbox) add(group record.LogID, m *raftpb.Message) {
 	f := o.frame(m.GetTo())
-	if len(f.b) == 0 {
+	if f.len() == 0 {
 		f.b = append(f.b, frameVersion)
 	}
-	f.b = AppendMessage(f.b, group, m)
+	f.message(group, m)
 	o.metrics.sent.Inc()
-	if len(f.b) >= frameLimit {
+	if f.len() >= frameLimit {
 		o.send(f)
 	}
 }
@@ -41,21 +45,21 @@ func (o *outbox) frame(to uint64) *outFrame {
 			return &o.frames[i]
 		}
 	}
-	o.frames = append(o.frames, outFrame{to: to})
+	o.frames = append(o.frames, outFrame{to: to, frameWriter: frameWriter{large: largePart}})
 	return &o.frames[len(o.frames)-1]
 }
 
 func (o *outbox) send(f *outFrame) {
-	if o.transport == nil || !o.transport.Send(f.to, sealFrame(f.b)) {
+	if o.transport == nil || !o.transport.Send(f.to, f.seal()...) {
 		o.metrics.lostFrames.Inc()
 	}
-	f.b = nil // the transport's now
+	f.frameWriter = frameWriter{large: largePart} // what it holds is the transport's now
 }
 
 // flush sends what the turn has gathered.
 func (o *outbox) flush() {
 	for i := range o.frames {
-		if f := &o.frames[i]; len(f.b) > 0 {
+		if f := &o.frames[i]; f.len() > 0 {
 			o.send(f)
 		}
 	}

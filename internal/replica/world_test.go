@@ -112,7 +112,7 @@ type wire struct {
 	from uint64
 }
 
-func (x wire) Send(to uint64, frame []byte) bool {
+func (x wire) Send(to uint64, parts ...[]byte) bool {
 	n := &x.w.net
 	if n.cut[[2]uint64{x.from, to}] || x.w.rng.Float64() < n.drop {
 		return true
@@ -123,7 +123,7 @@ func (x wire) Send(to uint64, frame []byte) bool {
 	}
 	for range times {
 		delay := n.delayMin + time.Duration(x.w.rng.Int64N(int64(n.delayExtra)+1))
-		n.list = append(n.list, envelope{x.w.now.Add(delay), x.from, to, slices.Clone(frame)})
+		n.list = append(n.list, envelope{x.w.now.Add(delay), x.from, to, slices.Concat(parts...)})
 	}
 	return true
 }

@@ -81,9 +81,9 @@ func (l *links) nodeOf(replica uint64) (node uint64, ok bool) {
 type raftLinks struct{ l *links }
 
 // Send implements replica.Transport.
-func (r raftLinks) Send(to uint64, frame []byte) bool {
+func (r raftLinks) Send(to uint64, parts ...[]byte) bool {
 	node, ok := r.l.nodeOf(to)
-	return ok && r.l.transport.Send(node, frame)
+	return ok && r.l.transport.Send(node, parts...)
 }
 
 // Fetch implements replica.Transport.

@@ -29,8 +29,8 @@ func (w *World) open(a, b *node) bool { return a.up && b.up && !w.net.cut[[2]int
 type link struct{ n *node }
 
 // Send implements replica.Transport.
-func (l link) Send(to uint64, frame []byte) bool {
-	w, from := l.n.w, l.n
+func (l link) Send(to uint64, parts ...[]byte) bool {
+	w, from, frame := l.n.w, l.n, bytes.Join(parts, nil)
 	target := w.replicas[to]
 	if target == nil || !w.open(from, target) {
 		return w.chance(2) && target != nil

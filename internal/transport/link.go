@@ -14,7 +14,7 @@ import (
 const (
 	// maxQueued bounds the bytes that wait for one peer, what is being written included.
 	maxQueued = 64 << 20
-	// A frame of up to copyLimit bytes is copied to its neighbours, so that a
+	// A part of a frame of up to copyLimit bytes is copied to its neighbours, so that a
 	// write, and a TLS record, carries many; scratchSize is how much of them.
 	copyLimit   = 16 << 10
 	scratchSize = 64 << 10
@@ -28,10 +28,16 @@ type link struct {
 	heard   atomic.Uint64 // heartbeats that were answered
 
 	mu     sync.Mutex // guards the rest
-	queue  [][]byte
+	queue  []outgoing
 	size   int  // bytes of the queue and of what is being written
 	ping   bool // a heartbeat is due
 	closed bool
+}
+
+// outgoing is a frame that waits.
+type outgoing struct {
+	parts [][]byte
+	size  int // of the parts
 }
 
 func newLink(c *conn, m *peerMetrics) *link {
@@ -39,10 +45,14 @@ func newLink(c *conn, m *peerMetrics) *link {
 }
 
 // send queues a frame; false when there is no room.
-func (l *link) send(frame []byte) bool {
-	n := len(frame) + frameHeader
+func (l *link) send(parts [][]byte) bool {
+	frame := outgoing{parts: parts}
+	for _, part := range parts {
+		frame.size += len(part)
+	}
+	n := frame.size + frameHeader
 	l.mu.Lock()
-	if l.closed || len(frame) == 0 || len(frame) > maxFrame || l.size > 0 && l.size+n > maxQueued {
+	if l.closed || frame.size == 0 || frame.size > maxFrame || l.size > 0 && l.size+n > maxQueued {
 		l.mu.Unlock()
 		return false
 	}
@@ -115,7 +125,7 @@ func (l *link) listen() error {
 // write writes what is queued. What comes while it writes is the next batch.
 func (l *link) write(ctx context.Context) error {
 	w := &batchWriter{to: l.conn.Conn, scratch: make([]byte, 0, scratchSize)}
-	var spent [][]byte // the last batch's array, to be reused
+	var spent []outgoing // the last batch's array, to be reused
 	for {
 		select {
 		case <-l.wake:
@@ -129,11 +139,11 @@ func (l *link) write(ctx context.Context) error {
 
 		size := 0
 		if ping {
-			w.frame(nil)
+			w.frame(outgoing{})
 		}
 		for _, frame := range batch {
 			w.frame(frame)
-			size += frameHeader + len(frame)
+			size += frameHeader + frame.size
 		}
 		if err := w.flush(); err != nil {
 			return err
@@ -150,34 +160,43 @@ func (l *link) write(ctx context.Context) error {
 // batchWriter writes many frames with few writes. The first error sticks.
 type batchWriter struct {
 	to      io.Writer
-	scratch []byte      // headers and small frames, of a fixed capacity
+	scratch []byte      // headers and small parts, of a fixed capacity
 	begun   int         // where the part of scratch begins that is not in bufs yet
 	bufs    net.Buffers // what to write, in order
 	err     error
 }
 
-func (w *batchWriter) frame(frame []byte) {
-	small := len(frame) <= copyLimit
-	need := frameHeader
-	if small {
-		need += len(frame)
+func (w *batchWriter) frame(f outgoing) {
+	var header [frameHeader]byte
+	binary.BigEndian.PutUint32(header[:], uint32(f.size))
+	w.copy(header[:])
+	for _, part := range f.parts {
+		if len(part) <= copyLimit {
+			w.copy(part)
+			continue
+		}
+		w.cut()
+		w.bufs = append(w.bufs, part)
 	}
-	if len(w.scratch)+need > cap(w.scratch) {
+}
+
+func (w *batchWriter) copy(part []byte) {
+	if len(w.scratch)+len(part) > cap(w.scratch) {
 		w.write()
 	}
-	w.scratch = binary.BigEndian.AppendUint32(w.scratch, uint32(len(frame)))
-	if small {
-		w.scratch = append(w.scratch, frame...)
-		return
+	w.scratch = append(w.scratch, part...)
+}
+
+// cut takes over what was copied.
+func (w *batchWriter) cut() {
+	if w.begun < len(w.scratch) {
+		w.bufs = append(w.bufs, w.scratch[w.begun:])
+		w.begun = len(w.scratch)
 	}
-	w.bufs = append(w.bufs, w.scratch[w.begun:], frame)
-	w.begun = len(w.scratch)
 }
 
 func (w *batchWriter) write() {
-	if w.begun < len(w.scratch) {
-		w.bufs = append(w.bufs, w.scratch[w.begun:])
-	}
+	w.cut()
 	if w.err == nil && len(w.bufs) > 0 {
 		bufs := w.bufs // WriteTo consumes the one it is given
 		_, w.err = bufs.WriteTo(w.to)

@@ -257,15 +257,15 @@ func (t *Transport) peer(node uint64) *peer {
 	return (*peers)[node]
 }
 
-// Send queues a frame for a peer and returns at once; false: it was dropped. The
-// frame belongs to the transport from now on.
-func (t *Transport) Send(node uint64, frame []byte) bool {
+// Send queues a frame, of which it is given the parts, for a peer and returns at once;
+// false: it was dropped. The parts must not be changed any more.
+func (t *Transport) Send(node uint64, parts ...[]byte) bool {
 	p := t.peer(node)
 	if p == nil {
 		return false
 	}
 	l := p.link.Load()
-	if l == nil || !l.send(frame) {
+	if l == nil || !l.send(parts) {
 		p.metrics.dropped.Inc()
 		return false
 	}

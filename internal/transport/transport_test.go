@@ -28,7 +28,8 @@ func TestMessages(t *testing.T) {
 				continue
 			}
 			for i := range count {
-				if !from.Send(to.id, []byte(frame(int(from.id), i))) {
+				f := []byte(frame(int(from.id), i))
+				if !from.Send(to.id, f[:len(f)/3], f[len(f)/3:]) {
 					t.Fatalf("node %d drops a frame for node %d", from.id, to.id)
 				}
 			}

@@ -120,7 +120,7 @@ type link struct {
 }
 
 // Send implements replica.Transport.
-func (node *Node) Send(to uint64, frame []byte) bool {
+func (node *Node) Send(to uint64, parts ...[]byte) bool {
 	n := node.cluster.net
 	id, ok := node.cluster.net.nodeOf(to)
 	if !ok {
@@ -143,7 +143,7 @@ func (node *Node) Send(to uint64, frame []byte) bool {
 	n.mu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.frames = append(l.frames, frame)
+	l.frames = append(l.frames, slices.Concat(parts...))
 	if !l.busy {
 		l.busy = true
 		go node.deliver(l, id)
