@@ -9,7 +9,7 @@ import (
 // What a subscription lets the leader send ahead: the sink's room, bounded by this.
 const (
 	maxCreditMessages = 2000
-	maxCreditBytes    = 256 << 10
+	maxCreditBytes    = 1 << 20
 )
 
 // farSub is what a Subscription is on the stream of its queue. The leader has
