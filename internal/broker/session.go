@@ -202,7 +202,7 @@ func (s *Session) DeclareQueue(ctx context.Context, q QueueSpec) (QueueStatus, e
 	if err != nil {
 		return QueueStatus{}, err
 	}
-	cmd := &catalog.Command{DeclareQueue: &catalog.DeclareQueue{VHost: s.vhost.name, Queue: *want, Factor: factor}}
+	cmd := &catalog.Command{DeclareQueue: &catalog.DeclareQueue{VHost: s.vhost.name, Queue: *want, Factor: factor, Near: s.b.NodeID()}}
 	until := ctx
 	if q.Exclusive {
 		// Who gives up waiting would leave a queue that nobody can use.

@@ -60,7 +60,7 @@ func (c *Catalog) apply(cmd *Command) Result {
 		})
 	case cmd.DeclareQueue != nil:
 		return c.inVHost(cmd.DeclareQueue.VHost, func(v *VHost) Result {
-			return v.declareQueue(c, &cmd.DeclareQueue.Queue, cmd.DeclareQueue.Factor)
+			return v.declareQueue(c, &cmd.DeclareQueue.Queue, cmd.DeclareQueue.Factor, cmd.DeclareQueue.Near)
 		})
 	case cmd.DeleteQueue != nil:
 		return c.inVHost(cmd.DeleteQueue.VHost, func(v *VHost) Result {
@@ -188,7 +188,7 @@ func (c *Catalog) newPartition(t *Topic, replicas [][]uint64, i int) record.LogI
 	if n == 0 {
 		n = c.defaultFactor()
 	}
-	c.place(id, t.Factor, n)
+	c.place(id, t.Factor, n, 0)
 	return id
 }
 

@@ -126,11 +126,13 @@ type DeleteExchange struct {
 
 // DeclareQueue makes a queue, or checks that an equal one exists. Queue.Log is
 // given by the catalog. Factor is the number of replicas that it should have; 0:
-// the default. With fewer nodes than that it gets as many as there are.
+// the default. With fewer nodes than that it gets as many as there are. Near is the
+// node where it was declared, which leads it as long as the leaders stay spread.
 type DeclareQueue struct {
 	VHost  string `json:"vhost"`
 	Queue  Queue  `json:"queue"`
 	Factor int    `json:"factor,omitempty"`
+	Near   uint64 `json:"near,omitempty"`
 }
 
 // DeleteQueue deletes a queue and its bindings; one that does not exist is no

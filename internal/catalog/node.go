@@ -133,7 +133,7 @@ func (c *Catalog) found(s *Start) {
 	for range s.Coordinators {
 		id := c.newLog()
 		c.coordinators = append(c.coordinators, id)
-		c.place(id, 0, c.coordinatorFactor())
+		c.place(id, 0, c.coordinatorFactor(), 0)
 	}
 	v := newVHost(DefaultVHost)
 	c.vhosts[v.name] = v

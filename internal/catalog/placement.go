@@ -148,10 +148,11 @@ func (c *Catalog) checkReplicas(replicas [][]uint64, n int) *Error {
 }
 
 // place puts a new log on n nodes, as many as there are of those that carry least. factor
-// is what was asked for.
-func (c *Catalog) place(log record.LogID, factor, n int) {
+// is what was asked for, near the node that is to lead if possible; 0: none.
+func (c *Catalog) place(log record.LogID, factor, n int, near uint64) {
 	replicas := c.fill(nil, nil, n)
 	c.preferLeast(replicas)
+	c.preferNear(replicas, near)
 	c.setPlacement(&Placement{Log: log, Initial: replicas, Replicas: replicas, Factor: factor})
 }
 
@@ -211,9 +212,30 @@ func (c *Catalog) preferLeast(replicas []uint64) {
 	first := slices.MinFunc(replicas, func(a, b uint64) int {
 		return cmp.Or(cmp.Compare(passive[a], passive[b]), cmp.Compare(c.load[a].leaders, c.load[b].leaders), cmp.Compare(a, b))
 	})
-	i := slices.Index(replicas, first)
+	toFront(replicas, first)
+}
+
+// nearSlack is how many more logs a node may be preferred for than another one because
+// they were declared there.
+const nearSlack = 10
+
+// preferNear brings the replica of a node to the front: whoever declares a queue is likely to
+// use it, and what a leader's own clients do needs no forwarding. Not when the
+// node leads much more than the one that is in front.
+func (c *Catalog) preferNear(replicas []uint64, near uint64) {
+	n := c.nodes[near]
+	if n == nil || n.State != Active || !slices.Contains(replicas, n.Replica) {
+		return
+	}
+	if c.load[n.Replica].leaders < c.load[replicas[0]].leaders+nearSlack {
+		toFront(replicas, n.Replica)
+	}
+}
+
+func toFront(replicas []uint64, id uint64) {
+	i := slices.Index(replicas, id)
 	copy(replicas[1:i+1], replicas[:i])
-	replicas[0] = first
+	replicas[0] = id
 }
 
 // move makes other replicas the wanted ones.

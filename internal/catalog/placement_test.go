@@ -373,3 +373,34 @@ func TestOldSnapshot(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 }
+
+// TestNear: a queue is led where it was declared, as long as that node does not lead much
+// more than the others; a node that drains leads nothing.
+func TestNear(t *testing.T) {
+	c := cluster(t, 3)
+	leader := func(name string, near uint64) uint64 {
+		do(t, c, Command{DeclareQueue: &DeclareQueue{VHost: "/", Queue: Queue{Name: name, Durable: true}, Near: near}})
+		return c.Placement(c.VHost("/").Queue(name).Log).Replicas[0]
+	}
+	third := c.nodes[3].Replica
+	for i := range nearSlack / 2 {
+		if got := leader(fmt.Sprint("a", i), 3); got != third {
+			t.Fatalf("queue %d is led by replica %d, not by %d", i, got, third)
+		}
+	}
+	for i := range 300 {
+		leader(fmt.Sprint("b", i), 3)
+	}
+	for _, n := range c.Nodes() {
+		if extra := c.load[third].leaders - c.load[n.Replica].leaders; extra > nearSlack {
+			t.Errorf("node 3 is preferred for %d logs more than node %d", extra, n.ID)
+		}
+	}
+	if c.load[third].leaders <= c.load[c.nodes[1].Replica].leaders {
+		t.Error("node 3 is not preferred although all was declared there")
+	}
+	do(t, c, Command{DrainNode: &DrainNode{ID: 3}})
+	if got := leader("c", 3); got == third {
+		t.Error("a node that drains leads a new queue")
+	}
+}

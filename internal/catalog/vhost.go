@@ -160,7 +160,7 @@ func (v *VHost) autoDelete(source string) []Change {
 	return v.removeExchange(x)
 }
 
-func (v *VHost) declareQueue(c *Catalog, q *Queue, factor int) Result {
+func (v *VHost) declareQueue(c *Catalog, q *Queue, factor int, near uint64) Result {
 	if old := v.queues[q.Name]; old != nil {
 		return Result{Err: SameQueue(v.name, old, q)}
 	}
@@ -170,7 +170,7 @@ func (v *VHost) declareQueue(c *Catalog, q *Queue, factor int) Result {
 		if factor > 0 {
 			n = factor
 		}
-		c.place(q.Log, factor, n)
+		c.place(q.Log, factor, n, near)
 	}
 	v.queues[q.Name] = q
 	return Result{Changes: []Change{{VHost: v.name, Queue: q}}}
