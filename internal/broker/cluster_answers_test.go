@@ -377,6 +377,12 @@ func TestDeleteWhatWasDeclaredAnew(t *testing.T) {
 			}
 		}
 		declare()
+		if i%2 == 0 { // it was its leader, and does not know yet that it is no longer
+			log := logOf(t, c.Node(1), fmt.Sprintf("queue '%s' in vhost '/'", name)).ID
+			if err := c.Node(1).Broker.Transfer(bounded(t), log, 3); err != nil {
+				t.Fatal(err)
+			}
+		}
 		c.Cut(3)
 		if _, err := a.DeleteQueue(bounded(t), name, false, false); err != nil {
 			t.Fatal(err)
@@ -415,6 +421,40 @@ func TestUnbindAtANodeThatIsBehind(t *testing.T) {
 		n, err := behind.Publish(&broker.Publication{Exchange: "amq.fanout", Stored: m.Append(nil)}, nil, 0)
 		if n != 0 || err != nil {
 			t.Errorf("%s was unbound, and gets what is published: %d, %v", name, n, err)
+		}
+	}
+}
+
+// TestPublishToWhatWasDeclaredAnew: a node that was cut off publishes to a queue that was deleted and declared
+// anew meanwhile. What it confirms is in the queue that there is.
+func TestPublishToWhatWasDeclaredAnew(t *testing.T) {
+	m := record.Message{TTL: record.NoTTL, Properties: []byte{0, 0}, Body: []byte("to be kept")}
+	c := brokertest.New(t, 3)
+	behind := session(t, c.Node(3))
+	a := session(t, c.Node(1))
+	for i := range 6 {
+		name := fmt.Sprint("q", i)
+		declare := func() {
+			if _, err := a.DeclareQueue(bounded(t), broker.QueueSpec{Name: name, Durable: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		declare()
+		c.Cut(3)
+		if _, err := a.DeleteQueue(bounded(t), name, false, false); err != nil {
+			t.Fatal(err)
+		}
+		declare()
+		done := make(confirmed, 1)
+		if n, err := behind.Publish(&broker.Publication{RoutingKey: name, Stored: m.Append(nil)}, done, 0); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		c.Heal()
+		if err := <-done; err != nil {
+			continue // its client knows that it may have to publish it again
+		}
+		if status, err := a.CheckQueue(bounded(t), name); status.Ready != 1 || err != nil {
+			t.Errorf("%s has %d messages, and one was confirmed: %v", name, status.Ready, err)
 		}
 	}
 }

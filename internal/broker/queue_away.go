@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"slices"
@@ -381,7 +382,8 @@ func (a *away) trim() {
 	a.next = max(a.next, a.first)
 }
 
-// lose ends the stream. What was not answered on it gets err, or goes on to the next.
+// lose ends the stream. What was not answered on it gets err, or goes on to the next. nil: the queue was
+// deleted.
 func (a *away) lose(err error) {
 	s := a.stream
 	if s == nil {
@@ -397,7 +399,7 @@ func (a *away) lose(err error) {
 	s.link.leave(s)
 	for number := a.first; number < a.next; number++ {
 		if p := a.pub(number); p.state == awaySent {
-			a.finish(p, err)
+			a.finish(p, cmp.Or(err, a.q.whenDeleted()))
 		}
 	}
 	a.open = 0

@@ -201,10 +201,19 @@ func (q *Queue) tooLate(c *command) {
 	switch c.kind {
 	case cmdPublish, cmdGuestPublish:
 		q.vhost.b.metrics.queues.dropped.deleted.Inc()
-		q.fail(c, nil)
+		q.fail(c, q.whenDeleted())
 	case cmdVerb:
 		c.verb.done(0, q.vhost.noQueue(q.spec.Name))
 	default:
 		q.fail(c, nil)
 	}
+}
+
+// whenDeleted is what the publisher of a message hears that went with its queue. A node that was cut off may not know that
+// the queue was declared anew before the message was published: it must not confirm it.
+func (q *Queue) whenDeleted() error {
+	if q.forwards() && q.spec.Replicated() {
+		return replica.ErrUnknown
+	}
+	return nil
 }

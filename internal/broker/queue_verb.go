@@ -127,14 +127,18 @@ func (q *Queue) purge(ctx context.Context) (int, error) {
 // prepareDelete checks the conditions on the shard and returns the number of
 // ready messages. After nil no consumer is admitted, and what is published
 // waits for the queue's end. decided is called on the leader's shard at that moment, to
-// bring the end about: the caller may be gone by then. NotFound: the queue was deleted before.
+// bring the end about: the caller may be gone by then.
 func (q *Queue) prepareDelete(ctx context.Context, ifUnused, ifEmpty bool, decided func()) (int, error) {
 	if q.group == nil {
 		return 0, nil // offline: nobody can look into it; deleting it is the operator's way out
 	}
-	return q.ask(ctx, &verb{
+	n, err := q.ask(ctx, &verb{
 		op: verbDelete, doing: "delete " + q.String(), ifUnused: ifUnused, ifEmpty: ifEmpty, decided: decided,
 	})
+	if isNotFound(err) {
+		return 0, nil // somebody else deleted it meanwhile
+	}
+	return n, err
 }
 
 func isNotFound(err error) bool {

@@ -84,7 +84,11 @@ func TestForwardedQueue(t *testing.T) {
 			}
 			pull.Close()
 			var e *Error
-			if _, err := a.session.DeleteQueue(ctx, name, false, true); !errors.As(err, &e) || e.Kind != PreconditionFailed {
+			q, err := a.session.queue(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := q.prepareDelete(ctx, false, true, nil); !errors.As(err, &e) || e.Kind != PreconditionFailed {
 				t.Fatalf("delete of a queue that is not empty: %v", err)
 			}
 			if n, err := b.session.PurgeQueue(ctx, name); n != 2 || err != nil {

@@ -333,24 +333,14 @@ func (s *Session) PurgeQueue(ctx context.Context, name string) (int, error) {
 // DeleteQueue deletes a queue with its bindings and returns the number of its
 // ready messages; a queue that does not exist is no error.
 func (s *Session) DeleteQueue(ctx context.Context, name string, ifUnused, ifEmpty bool) (int, error) {
-	for known := false; ; known = true {
-		if _, ok := s.vhost.queues.get(name); !ok && known {
-			return 0, nil
-		} else if ok {
-			n, err := s.deleteQueue(ctx, name, ifUnused, ifEmpty)
-			if !isNotFound(err) {
-				return n, err
-			}
-		}
-		// It may have been declared, or deleted and declared anew, at another node while this one was cut off.
-		if err := s.b.directory.latest(ctx); err != nil {
-			return 0, unavailable(fmt.Sprintf("delete queue '%s' in vhost '%s'", name, s.vhost.name), err)
-		}
+	// It may have been declared, or deleted and declared anew, at another node while this one was cut off. Also a
+	// leader of what has that name no longer may not know it yet.
+	if err := s.b.directory.latest(ctx); err != nil {
+		return 0, unavailable(fmt.Sprintf("delete queue '%s' in vhost '%s'", name, s.vhost.name), err)
 	}
-}
-
-// deleteQueue deletes the queue that this node knows by that name; NotFound when it does not exist any more.
-func (s *Session) deleteQueue(ctx context.Context, name string, ifUnused, ifEmpty bool) (int, error) {
+	if _, ok := s.vhost.queues.get(name); !ok {
+		return 0, nil
+	}
 	q, err := s.queue(name)
 	if err != nil {
 		return 0, err

@@ -206,6 +206,7 @@ func (g *Group) tickSleep() bool {
 		return false
 	}
 	if g.leads.Load() {
+		g.updateSync() // one that is back since the last tick stays in sync
 		g.peers(func(id uint64) {
 			if !g.host.isDown(id) {
 				m := &raftpb.Message{Type: kindSleep.Enum(), To: &id, Term: &g.raftTerm, Index: new(uint64(g.last))}

@@ -296,6 +296,28 @@ func TestSleepWaitsForWhoIsBack(t *testing.T) {
 	w.check()
 }
 
+// TestSleepCountsWhoIsBack: a node that comes back in the last moment before a group falls asleep, and has
+// everything, is in sync while the group sleeps.
+func TestSleepCountsWhoIsBack(t *testing.T) {
+	w := newWorld(t, 5, 3, 1)
+	w.puts(1, 3)
+	lead := w.leader(1)
+	back := lead.id%3 + 1
+	g := lead.ledgers[1].group
+	w.crash(back)
+	quiet := func(ticks int) func() bool { return func() bool { return g.clock.quiet >= ticks } }
+	w.until("nearly asleep", 10*time.Second, quiet(sleepAfter-2))
+	w.run(50 * time.Millisecond) // what was sent to it is lost
+	w.restart(back)
+	w.peer(lead.id, back, false) // the leader has not noticed yet
+	w.until("the last heartbeat", time.Second, quiet(sleepAfter-1))
+	w.peer(lead.id, back, true)
+	w.until("sleep", 10*time.Second, func() bool { return g.clock.place == 0 })
+	if n := g.Live(); n != 3 {
+		t.Errorf("asleep with %d replicas in sync: %v", n, g.InSync())
+	}
+}
+
 // TestCloseHandsOver: a leader that is stopped in order says so, and another one
 // leads at once.
 func TestCloseHandsOver(t *testing.T) {
