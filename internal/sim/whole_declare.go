@@ -16,7 +16,9 @@ import (
 // from then on, at that node at once and in the end at all.
 type declarer struct {
 	user
-	want map[string]presence
+	want  map[string]presence
+	names []string // that are in use
+	made  int
 }
 
 type presence int
@@ -31,6 +33,9 @@ const (
 const theExchange = "x"
 
 func (d *declarer) run() {
+	for range 4 {
+		d.names = append(d.names, d.fresh())
+	}
 	for !d.h.calm.Load() && d.sleep(400*time.Millisecond) {
 		p := d.connect()
 		if p == nil {
@@ -38,6 +43,12 @@ func (d *declarer) run() {
 		}
 		d.act(p)
 	}
+}
+
+// fresh makes up a name.
+func (d *declarer) fresh() string {
+	d.made++
+	return fmt.Sprintf("d%d", d.made-1)
 }
 
 // act does one thing at a node.
@@ -50,11 +61,15 @@ func (d *declarer) act(p *process) {
 		return
 	}
 	defer s.Close(ctx)
-	name := fmt.Sprintf("d%d", d.rng.IntN(4))
+	i := d.rng.IntN(len(d.names))
+	name := d.names[i]
 	if d.want[name] == present && d.chance(2) {
-		d.want[name] = unknown
 		if _, err := s.DeleteQueue(ctx, name, false, false); err != nil {
+			// For a minute it may still happen, also to a queue that was found and declared again meanwhile: nothing
+			// can be said of the name any more.
 			d.trace("deletes %s at n%d: %v", name, p.n.id, err)
+			delete(d.want, name)
+			d.names[i] = d.fresh()
 			return
 		}
 		d.trace("has deleted %s at n%d", name, p.n.id)
