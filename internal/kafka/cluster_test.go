@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strconv"
@@ -41,10 +42,7 @@ func newKafkaCluster(t *testing.T, n int) *kafkaCluster {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			if c.addrs[cfg.Node] == "" {
-				l, err := net.Listen("tcp", "127.0.0.1:0")
-				if err != nil {
-					t.Fatal(err)
-				}
+				l := listenAside(t)
 				c.addrs[cfg.Node] = l.Addr().String()
 				_ = l.Close() // only its number is wanted
 			}
@@ -53,6 +51,18 @@ func newKafkaCluster(t *testing.T, n int) *kafkaCluster {
 		}),
 		brokertest.Beside(func(n *brokertest.Node) { c.serve(n, settings) }, c.cutOff))
 	return c
+}
+
+// listenAside listens on an address of its own, which stays free while nobody listens there:
+// connections that come into being meanwhile take their ports from 127.0.0.1.
+func listenAside(t *testing.T) net.Listener {
+	t.Helper()
+	ip := net.IPv4(127, byte(1+rand.IntN(254)), byte(rand.IntN(256)), byte(1+rand.IntN(254)))
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: ip})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 func (c *kafkaCluster) serve(n *brokertest.Node, settings Settings) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -56,13 +57,22 @@ func newCluster(t *testing.T, n uint64, setup ...func(*Config)) *testCluster {
 // add makes a node with an empty disk that does not run.
 func (c *testCluster) add(id uint64) *testNode {
 	c.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	l := listenAside(c.t)
 	n := &testNode{id: id, fs: vfs.NewMem(), addr: l.Addr().String(), listener: l}
 	c.nodes[id] = n
 	return n
+}
+
+// listenAside listens on an address of its own, which stays free while nobody listens there:
+// connections that come into being meanwhile take their ports from 127.0.0.1.
+func listenAside(t testing.TB) net.Listener {
+	t.Helper()
+	ip := net.IPv4(127, byte(1+rand.IntN(254)), byte(rand.IntN(256)), byte(1+rand.IntN(254)))
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: ip})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 func (c *testCluster) ids() (ids []uint64) {
@@ -579,10 +589,7 @@ func TestClusterWithTLS(t *testing.T) {
 func TestReadyzSaysWhatIsMissing(t *testing.T) {
 	c := &testCluster{t: t, nodes: map[uint64]*testNode{}, setup: func(*Config) {}}
 	t.Cleanup(c.stop)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := listenAside(t)
 	http1 := l.Addr().String()
 	l.Close()
 	c.setup = func(cfg *Config) { cfg.HTTP.Listen = http1 }
