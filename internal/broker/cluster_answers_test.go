@@ -458,3 +458,39 @@ func TestPublishToWhatWasDeclaredAnew(t *testing.T) {
 		}
 	}
 }
+
+// TestExpiresWhereItIsNotLed: a leader that is cut off sees no consumer of its queue any more; the one
+// that has replaced it has some. The queue does not end by x-expires, and no deletion is on its way.
+func TestExpiresWhereItIsNotLed(t *testing.T) {
+	c := brokertest.New(t, 3)
+	a := session(t, c.Node(1))
+	spec := broker.QueueSpec{Name: "q", Durable: true, Args: record.Table{"x-expires": int32(300)}}
+	if _, err := a.DeclareQueue(bounded(t), spec); err != nil {
+		t.Fatal(err)
+	}
+	k := &keeper{got: map[string]bool{}}
+	if _, err := a.Subscribe(bounded(t), broker.SubscribeOptions{Queue: "q", Tag: "k"}, k, nil); err != nil {
+		t.Fatal(err)
+	}
+	log := logOf(t, c.Node(1), "queue 'q'").ID
+	if err := c.Node(1).Broker.Transfer(bounded(t), log, 3); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, c, "q", "message-001")
+	c.Eventually("it is consumed at the new leader", func() bool { return k.count() == 1 })
+	c.Cut(3)
+	c.Eventually("another one leads", func() bool {
+		l := logOf(t, c.Node(1), "queue 'q'").Leader
+		return l != 0 && l != 3
+	})
+	publish(t, c, "q", "message-002")
+	c.Eventually("node 3 does not lead any more", func() bool { return logOf(t, c.Node(3), "queue 'q'").Leader != 3 })
+	c.Heal()
+	for i := range 3 { // whatever node 3 has asked for comes before these
+		declare(t, c.Node(3), fmt.Sprint("other", i), true)
+	}
+	if _, err := a.CheckQueue(bounded(t), "q"); err != nil {
+		t.Error(err)
+	}
+	c.Eventually("both messages", func() bool { return k.count() == 2 })
+}

@@ -66,7 +66,9 @@ type Queue struct {
 	fresh    record.Offset // the first message of the entry that is being applied
 	gathered time.Time     // since when settled messages wait for an entry
 	due      bool          // they have waited long enough
-	sealed   bool          // its deletion is decided
+	sealed   bool          // its deletion is decided, or about to be
+	decided  bool          // the catalog is asked to delete it
+	doubt    time.Time     // until then it does not end by its rules: that could not be made certain
 	sent     time.Time     // when the catalog was told so last
 	rejoin   time.Time     // until then consumers of the last leader may come back
 	orphaned bool          // the last consumer of an auto-delete queue left before rejoin

@@ -106,7 +106,7 @@ func (q *Queue) Lead(uint64) {
 	q.leader = queue.NewLeader(&q.machine, q.config, &q.source)
 	q.sums = sums{}
 	q.used = q.vhost.b.cfg.Now()
-	q.rejoin, q.orphaned = time.Time{}, false
+	q.rejoin, q.orphaned, q.doubt = time.Time{}, false, time.Time{}
 	if q.forwards() && q.machine.Delivered() > 0 {
 		q.rejoin = q.used.Add(awayWait)
 	}
@@ -170,7 +170,7 @@ func (q *Queue) Follow(reason error) {
 		}
 	}
 	q.graves.reset()
-	q.sealed = false
+	q.sealed, q.decided = false, false
 	q.show()
 	q.run()
 }
@@ -375,15 +375,7 @@ func (q *Queue) note(now time.Time) {
 	soonest(q.overdue(now))
 	soonest(q.source.idleAt)
 	soonest(q.graves.retryAt)
-	if q.config.Expires > 0 && q.leader.Consumers() == 0 && !q.sealed {
-		soonest(q.expiry())
-	}
-	if q.sealed {
-		soonest(q.sent.Add(sendTimeout))
-	}
-	if q.orphaned {
-		soonest(q.rejoin)
-	}
+	soonest(q.ends())
 	// A timer that rings too early costs less than setting it again for
 	// every message.
 	if !next.IsZero() && (q.alarm.IsZero() || next.Before(q.alarm)) {
@@ -398,33 +390,4 @@ func (q *Queue) settleDelay() time.Duration {
 		return 0
 	}
 	return settleDelay
-}
-
-// retire deletes a queue that nobody has used for the time of x-expires, or
-// whose last consumer is gone.
-func (q *Queue) retire(now time.Time) {
-	switch {
-	case q.sealed && now.Sub(q.sent) >= sendTimeout:
-		q.end(now) // the catalog had no leader for so long
-	case q.sealed || q.leader.Consumers() > 0:
-	case q.config.Expires > 0 && !now.Before(q.expiry()):
-		q.end(now)
-	case q.orphaned && !now.Before(q.rejoin):
-		q.end(now)
-	}
-}
-
-// expiry is when x-expires ends the queue, if nobody uses it until then.
-func (q *Queue) expiry() time.Time {
-	at := q.used.Add(q.config.Expires)
-	if at.Before(q.rejoin) {
-		return q.rejoin
-	}
-	return at
-}
-
-// end has the queue deleted.
-func (q *Queue) end(now time.Time) {
-	q.sealed, q.sent = true, now
-	q.expire()
 }

@@ -95,7 +95,7 @@ func (q *Queue) carryOut(v *verb) {
 		}
 		q.afterSettled(func(err error) { v.done(n, err) })
 	case verbDelete:
-		v.done(q.seal(v))
+		q.seal(v)
 	case verbSubscribe:
 		q.used = q.vhost.b.cfg.Now()
 		err := q.admit(v.sub)
@@ -144,20 +144,6 @@ func (q *Queue) prepareDelete(ctx context.Context, ifUnused, ifEmpty bool, decid
 func isNotFound(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Kind == NotFound
-}
-
-// seal decides about a deletion.
-func (q *Queue) seal(v *verb) (int, error) {
-	n := int(q.leader.Ready())
-	switch {
-	case v.ifUnused && q.leader.Consumers() > 0:
-		return 0, errorf(PreconditionFailed, "%s in use", q)
-	case v.ifEmpty && n > 0:
-		return 0, errorf(PreconditionFailed, "%s not empty", q)
-	}
-	q.sealed, q.sent = true, q.vhost.b.cfg.Now()
-	v.decided()
-	return n, nil
 }
 
 // subscribe adds a consumer, or one that pulls.

@@ -314,11 +314,10 @@ func (q *Queue) left(s *Subscription) {
 	if !q.spec.AutoDelete || s.options.Pull || q.leader.Consumers() > 0 || q.sealed {
 		return
 	}
-	if q.used.Before(q.rejoin) {
-		q.orphaned = true // others may be on their way from the last leader
-		return
+	q.orphaned = true
+	if !q.used.Before(q.rejoin) { // before, others may be on their way from the last leader
+		q.end(q.used)
 	}
-	q.end(q.used)
 }
 
 // endSubscriptions tells all subscriptions that they are over.
