@@ -104,9 +104,10 @@ func (q *Queue) open() (g raftGroup, ok bool) {
 }
 
 // arrive goes on with a new replica, where the last one has left the queue to
-// the same shard.
+// the same shard. When it came, left and came again before the shard heard of it, the first
+// news opens what the last decision says, and the second finds it open.
 func (q *Queue) arrive() {
-	if _, ok := q.group.(raftGroup); !ok {
+	if g, ok := q.group.(raftGroup); !ok || g.host.IsOpen(q.spec.Log) {
 		return
 	}
 	if g, ok := q.open(); ok {

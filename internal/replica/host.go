@@ -174,6 +174,13 @@ func (h *Host) Open(id record.LogID, voters []uint64, m Machine) (*Group, error)
 	return g, nil
 }
 
+// IsOpen reports whether a group was opened and not removed since.
+func (h *Host) IsOpen(id record.LogID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.groups[id] != nil
+}
+
 // Remove stops the group and deletes its log. The catalog must have said so:
 // a removed group's id is never used again. The deletion follows on the
 // group's shard and rides to the disk with the next batch; after a power cut
