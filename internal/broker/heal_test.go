@@ -115,9 +115,11 @@ func TestDamagedCopyAtStart(t *testing.T) {
 	for i := range 20 {
 		appendSomewhere(t, c, "t", 0, fmt.Sprintf("record-%03d", i))
 		publish(t, c, "q", fmt.Sprintf("message-%03d", i))
+		if i%4 == 3 { // what is damaged must not lie in neighboring batches: that would hurt every log
+			copied(t, c, "topic 't'")
+			copied(t, c, "queue 'q'")
+		}
 	}
-	copied(t, c, "topic 't'")
-	copied(t, c, "queue 'q'")
 	c.Shut(3)
 	for _, what := range []string{"record-005", "message-015"} {
 		if c.Damage(3, "wal", []byte(what)) == 0 {
