@@ -176,8 +176,8 @@ func (h *Host) Open(id record.LogID, voters []uint64, m Machine) (*Group, error)
 
 // IsOpen reports whether a group was opened and not removed since.
 func (h *Host) IsOpen(id record.LogID) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.mu.RLock()
+	defer h.mu.RUnlock()
 	return h.groups[id] != nil
 }
 
