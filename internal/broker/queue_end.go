@@ -45,7 +45,7 @@ func (q *Queue) seal(v *verb) {
 		return
 	}
 	decide := func() {
-		q.decided = true
+		q.decide()
 		v.decided()
 		v.done(n, nil)
 	}
@@ -67,22 +67,24 @@ func (q *Queue) seal(v *verb) {
 	})
 }
 
-// end has the queue deleted by its rules.
+// end has the queue deleted by its rules, or asks for a deletion once more.
 func (q *Queue) end(now time.Time) {
 	q.sealed, q.sent = true, now
-	if q.decided {
-		q.expire()
-		return
-	}
 	q.certain(func(err error) {
 		switch {
 		case err == nil:
-			q.decided = true
+			q.decide()
 			q.expire()
-		case !errors.Is(err, errMoved):
+		case !errors.Is(err, errMoved) && !q.decided:
 			q.unseal()
 		}
 	})
+}
+
+// decide makes the end final. It is asked for again as long as it does not come.
+func (q *Queue) decide() {
+	q.decided = true
+	q.note(q.vhost.b.cfg.Now())
 }
 
 // unseal goes on with a queue of which the end is not decided after all.
@@ -96,7 +98,7 @@ func (q *Queue) unseal() {
 // whose last consumer is gone.
 func (q *Queue) retire(now time.Time) {
 	switch {
-	case q.sealed && now.Sub(q.sent) >= sendTimeout:
+	case q.decided && now.Sub(q.sent) >= sendTimeout:
 		q.end(now) // the catalog had no leader for so long
 	case q.sealed || q.leader.Consumers() > 0 || now.Before(q.doubt):
 	case q.config.Expires > 0 && !now.Before(q.expiry()):
@@ -118,9 +120,9 @@ func (q *Queue) expiry() time.Time {
 // ends is the next time at which the queue may end by its rules.
 func (q *Queue) ends() (at time.Time) {
 	switch {
-	case q.sealed:
+	case q.decided:
 		return q.sent.Add(sendTimeout)
-	case q.leader.Consumers() > 0:
+	case q.sealed || q.leader.Consumers() > 0:
 		return at
 	case q.orphaned:
 		at = q.rejoin
