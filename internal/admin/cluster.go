@@ -56,14 +56,14 @@ type ClusterStatus struct {
 type ClusterNode struct {
 	ID       uint64 `json:"id"`
 	Replica  uint64 `json:"replica"` // the id of its data directory
-	State    string `json:"state"`   // active, draining, removed
+	State    string `json:"state"`   // joining, active, draining, removing
 	Up       bool   `json:"up"`
 	Address  string `json:"address"` // node to node
 	AMQP     string `json:"amqp"`
 	Kafka    string `json:"kafka"`
 	HTTP     string `json:"http"`
 	Leaders  int    `json:"leaders"`  // raft groups that it leads
-	Replicas int    `json:"replicas"` // that it should hold
+	Replicas int    `json:"replicas"` // that it should hold, or shall give up and may be needed for still
 }
 
 // ClusterGroup is one raft group.

@@ -68,7 +68,8 @@ type Config struct {
 	Leaders   *Leaders
 	Addresses Addresses // of this node
 	ClusterID string    // of a cluster that is founded now; "": random
-	// OnNodes, when set, is called with all members whenever they change. It must not block.
+	// OnNodes, when set, is called with the nodes that have to be reached whenever they change:
+	// all members, and those that are [Broker.Parting]. It must not block.
 	OnNodes func([]Node)
 	// OnCatalogDamage, when set, is called when the copy of the catalog on this node
 	// turns out to be damaged while it works. It must not block.

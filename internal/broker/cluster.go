@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -82,6 +83,7 @@ func (b *Broker) ServeStream(from uint64, name string, c net.Conn) {
 // membership is an immutable view of the nodes.
 type membership struct {
 	nodes     []*Node
+	parting   []Node // see Broker.Parting
 	byID      map[uint64]*Node
 	byReplica map[uint64]*Node
 }
@@ -98,12 +100,24 @@ func (v *membershipView) load() *membership {
 	return &membership{}
 }
 
-// set replaces the view.
-func (v *membershipView) set(nodes []*Node) {
+// follow replaces the view by what the catalog knows.
+func (v *membershipView) follow(c *catalog.Catalog) { v.set(c.Nodes(), c.Placement(catalog.LogID)) }
+
+// set replaces the view. p is where the catalog itself is, or nil.
+func (v *membershipView) set(nodes []*Node, p *catalog.Placement) {
 	m := &membership{nodes: nodes, byID: map[uint64]*Node{}, byReplica: map[uint64]*Node{}}
-	for _, n := range nodes {
+	for _, n := range m.nodes {
 		m.byID[n.ID] = n
 		m.byReplica[n.Replica] = n
+	}
+	if p != nil {
+		for _, id := range p.Leaving {
+			if n := m.byReplica[id]; n != nil && !n.Member() {
+				parting := *n
+				parting.State = catalog.Removing
+				m.parting = append(m.parting, parting)
+			}
+		}
 	}
 	v.now.Store(m)
 }
@@ -114,19 +128,29 @@ func (b *Broker) followNodes(changes []catalog.Change) {
 	before := b.members.load()
 	some := false
 	for _, c := range changes {
-		if c.Node == nil {
+		if c.Node == nil && (c.Placement == nil || c.Placement.Log != catalog.LogID) {
 			continue
 		}
 		if !some {
 			some = true
-			b.members.set(b.directory.catalog.Nodes())
+			b.members.follow(b.directory.catalog)
+		}
+		if c.Node == nil {
+			continue
 		}
 		if old := before.byID[c.Node.ID]; old == nil || old.Run != c.Node.Run {
 			b.herald.greet(c.Node.ID)
 		}
 	}
-	if some && b.cfg.OnNodes != nil {
-		b.cfg.OnNodes(b.Nodes())
+	if some {
+		b.tellNodes()
+	}
+}
+
+// tellNodes says which nodes have to be reached.
+func (b *Broker) tellNodes() {
+	if b.cfg.OnNodes != nil {
+		b.cfg.OnNodes(slices.Concat(b.Nodes(), b.Parting()))
 	}
 }
 
@@ -140,6 +164,11 @@ func (b *Broker) Nodes() []Node {
 	}
 	return list
 }
+
+// Parting lists the nodes that hold nothing any more but a vote in the raft group of the
+// catalog. To the catalog they are removed; without that vote those that stay may be no
+// majority, so to everybody else they are still being removed.
+func (b *Broker) Parting() []Node { return b.members.load().parting }
 
 // NodeID is the id of this node.
 func (b *Broker) NodeID() uint64 { return b.cfg.Node }

@@ -130,11 +130,11 @@ func (d *directory) Restore(state []byte) error {
 		d.reached.set(fresh.Index())
 		return nil
 	}
-	d.b.members.set(fresh.Nodes())
+	d.b.members.follow(fresh)
 	if n := fresh.Node(d.b.cfg.Node); n != nil && n.Run == d.run {
 		d.begins()
-	} else if d.b.cfg.OnNodes != nil {
-		d.b.cfg.OnNodes(d.b.Nodes()) // they have to be reached for this node to begin
+	} else {
+		d.b.tellNodes() // they have to be reached for this node to begin
 	}
 	d.reached.set(fresh.Index())
 	return nil

@@ -50,7 +50,7 @@ func TestSnapshotTellsWhoHasBegun(t *testing.T) {
 	b := &Broker{cfg: Config{Node: leader, Replica: leader, Now: time.Now}, leaders: NewLeaders(), log: slog.New(slog.DiscardHandler)}
 	b.directory, b.reconciler, b.herald = newDirectory(b), newReconciler(b), newHerald(b)
 	b.directory.catalog, b.directory.following = old, true
-	b.members.set(old.Nodes())
+	b.members.follow(old)
 	b.places.set(place.Log, place)
 	b.leaders.Set(place.Log, leader, 2)
 	if err := b.directory.Restore(c.Snapshot(nil)); err != nil {

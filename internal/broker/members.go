@@ -266,6 +266,7 @@ type Log struct {
 	Leader   uint64   // node; 0: none that is known
 	Term     uint64   // of the leader
 	Replicas []uint64 // the nodes that should have it, the preferred leader first
+	Leaving  []uint64 // the nodes that shall not have it any more; their votes may count still
 	InSync   []uint64 // those of them that are up to date; nil: the leader has not told yet
 	Moving   bool     // its raft group has not got the wanted members yet, as far as that is known here
 }
@@ -278,7 +279,7 @@ func (b *Broker) Logs() []Log {
 		if p == nil {
 			return
 		}
-		l := Log{ID: id, What: what, Replicas: b.nodesOf(p.Replicas)}
+		l := Log{ID: id, What: what, Replicas: b.nodesOf(p.Replicas), Leaving: b.nodesOf(p.Leaving)}
 		l.Leader, l.Term, _ = b.LeaderOf(id)
 		if inSync, exact := b.leaders.inSync(id); exact {
 			l.InSync = b.nodesOf(inSync)

@@ -123,7 +123,7 @@ func (b *Broker) moved(p *catalog.Placement) {
 		return
 	}
 	if p.Log == catalog.LogID {
-		b.log.Warn("this node is no member of the cluster any more; it can be stopped, and its data directory deleted")
+		b.log.Warn("this node leaves the cluster: stop it when waybill cluster status, asked of another node, shows it no more, and delete its data directory")
 		return
 	}
 	b.groups.Delete(p.Log)

@@ -71,7 +71,7 @@ func (r *rig) node(id uint64, hosts bool, members []*Node, args record.Table) *r
 	close(n.directory.closed) // what is sent to it is lost
 	n.alarm.init()
 	n.sessions.Store(id << 44)
-	n.members.set(members)
+	n.members.set(members, nil)
 	n.links = newLinks(n.dialQueues, func(uint64, error) {})
 	v := n.vhost("/")
 	v.exchanges.set("", newExchange(v, catalog.Exchange{Type: "direct"}))

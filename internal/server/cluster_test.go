@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
+	"waybill/internal/admin"
 	"waybill/internal/broker"
 	"waybill/internal/transport"
 	"waybill/internal/vfs"
@@ -500,6 +501,42 @@ func TestGrowAndReplace(t *testing.T) {
 	publishAll(t, c.nodes[2].Node, "letters", 200, 300)
 	c.start(1)
 	consumeAll(t, c.nodes[2].Node, "letters", 300)
+}
+
+// TestShrink: a node that the status shows no more can be stopped, also one of two: nothing
+// that stays counts its vote.
+func TestShrink(t *testing.T) {
+	c := newCluster(t, 2)
+	conn, ch := dial(t, c.nodes[1].Node)
+	declare(t, ch, "letters")
+	conn.Close()
+	publishAll(t, c.nodes[1].Node, "letters", 0, 100)
+	if err := c.nodes[1].broker.RemoveNode(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	shown := func() *admin.ClusterNode {
+		s := (members{c.nodes[1].Node}).Status()
+		i := slices.IndexFunc(s.Nodes, func(n admin.ClusterNode) bool { return n.ID == 2 })
+		if i < 0 {
+			return nil
+		}
+		return &s.Nodes[i]
+	}
+	late := time.Now().Add(time.Minute)
+	for n := shown(); n != nil; n = shown() { // without a pause: it is to be seen at once
+		if n.Replicas == 0 || n.State == "removed" {
+			t.Fatalf("it is shown as if it could be stopped: %+v", n)
+		}
+		if time.Now().After(late) {
+			t.Fatalf("after a minute it is still there: %+v", n)
+		}
+	}
+	c.kill(2)
+	conn, ch = dial(t, c.nodes[1].Node)
+	declare(t, ch, "more letters")
+	conn.Close()
+	publishAll(t, c.nodes[1].Node, "letters", 100, 200)
+	consumeAll(t, c.nodes[1].Node, "letters", 200)
 }
 
 // TestSingleNodeGrows starts as one node, without a word about clusters, and becomes three.

@@ -25,7 +25,7 @@ func (m members) Status() admin.ClusterStatus {
 	s.CatalogLeader, _ = b.Controller()
 	down := b.Down()
 	index := map[uint64]int{}
-	for _, node := range b.Nodes() {
+	for _, node := range append(b.Nodes(), b.Parting()...) {
 		index[node.ID] = len(s.Nodes)
 		s.Nodes = append(s.Nodes, admin.ClusterNode{
 			ID: node.ID, Replica: node.Replica, State: stateName(string(node.State)), Up: !slices.Contains(down, node.ID),
@@ -33,7 +33,7 @@ func (m members) Status() admin.ClusterStatus {
 		})
 	}
 	for _, l := range logs {
-		for _, node := range l.Replicas {
+		for _, node := range slices.Concat(l.Replicas, l.Leaving) {
 			if i, ok := index[node]; ok {
 				s.Nodes[i].Replicas++
 			}
