@@ -105,6 +105,12 @@ type restingGroup interface {
 	Stir()
 }
 
+// electedGroup is a queueGroup that may have got another leader without this node knowing: see
+// replica.Group.
+type electedGroup interface {
+	Read(done func(error))
+}
+
 // depth is what others may see of a queue at any time.
 type depth struct {
 	ready, unacked, bytes, consumers atomic.Int64

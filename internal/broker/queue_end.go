@@ -19,7 +19,7 @@ const doubtFor = 10 * time.Second
 // now, with errMoved when it has not, and with another error when nobody can
 // say; on the shard, perhaps at once.
 func (q *Queue) certain(then func(err error)) {
-	g, ok := q.group.(raftGroup)
+	g, ok := q.group.(electedGroup)
 	if !ok {
 		then(nil) // in memory there is no other leader
 		return

@@ -180,6 +180,27 @@ func (r *rig) lead(node uint64) {
 	}
 }
 
+// replace makes node the leader. The one before hears nothing of it, nor of anything else, until told is called.
+func (r *rig) replace(before, node uint64) (told func()) {
+	r.mu.Lock()
+	r.term++
+	term := r.term
+	r.mu.Unlock()
+	old := r.nodes[before-1]
+	old.raft.ask(rigStick{true})
+	r.nodes[node-1].raft.ask(rigLead{term})
+	for _, n := range r.nodes {
+		if n != old {
+			n.leaders.Set(rigLog, node, term)
+		}
+	}
+	return func() {
+		old.raft.ask(rigFollow{})
+		old.raft.ask(rigStick{false})
+		old.leaders.Set(rigLog, node, term)
+	}
+}
+
 func (r *rig) stop() {
 	for _, n := range r.nodes {
 		n.session.Close(context.Background())
@@ -210,9 +231,10 @@ type rigRaft struct {
 	running bool
 
 	leads   bool
-	stuck   bool     // nothing is committed
+	stuck   bool     // nothing is committed, and nothing heard of others
 	pending [][]byte // built and not committed
 	applied int
+	reads   []func(error) // not answered
 }
 
 // Events of a rigRaft.
@@ -222,6 +244,8 @@ type (
 	rigApply  struct{}
 	rigStick  struct{ stuck bool }
 	rigRing   struct{}
+	rigRead   struct{ done func(error) }
+	rigGiveUp struct{} // nobody says who leads
 	rigAsk    struct {
 		event any
 		done  chan struct{}
@@ -283,11 +307,25 @@ func (g *rigRaft) handle(event any) {
 			g.commit(g.chance(len(g.pending) + 1))
 			g.pending = nil
 			g.apply()
+			g.answerReads(nil)
 		}
 	case rigStick:
 		g.stuck = e.stuck
+		if !g.stuck {
+			g.answerReads(nil)
+		}
+	case rigRead:
+		g.reads = append(g.reads, e.done)
+		if !g.stuck {
+			g.answerReads(nil)
+		}
+	case rigGiveUp:
+		g.answerReads(replica.ErrNotLeader)
 	case rigApply:
-		if g.leads && !g.stuck {
+		if g.leads && g.stuck {
+			return
+		}
+		if g.leads {
 			g.commit(len(g.pending))
 		}
 		g.apply()
@@ -296,8 +334,20 @@ func (g *rigRaft) handle(event any) {
 	case depart:
 		g.leads = false
 		q.Follow(e.reason)
+		g.answerReads(e.reason)
 	default:
 		q.Handle(event)
+	}
+}
+
+// Read implements electedGroup.
+func (g *rigRaft) Read(done func(error)) { g.Post(rigRead{done}) }
+
+func (g *rigRaft) answerReads(err error) {
+	reads := g.reads
+	g.reads = nil
+	for _, done := range reads {
+		done(err)
 	}
 }
 
