@@ -144,7 +144,7 @@ NAME is the name of a queue or topic. WHO says which nodes are meant:
 |---|---|
 | 2 | node 2 |
 | leader NAME | the node that leads the queue, or the topic's first partition |
-| follower NAME | the first node that holds it and does not lead it |
+| follower NAME | the first node that runs, holds it and does not lead it |
 | coordinator NAME | the node that coordinates the consumer group of a topic |
 | controller | the node that leads the catalog |
 | it | the nodes that the last WHO meant |

@@ -157,13 +157,14 @@ func (w *world) leader(ctx context.Context, t target) (leader *clustertest.Node,
 	return leader, err
 }
 
+// follower is never a node that is dead: after "kill leader NAME" the lead may have passed on already, or not yet.
 func (w *world) follower(ctx context.Context, t target, leader *clustertest.Node) (*clustertest.Node, error) {
 	group, err := w.cluster.GroupOf(ctx, t.words()...)
 	if err != nil {
 		return nil, err
 	}
 	for _, n := range w.cluster.Others(leader) {
-		if slices.Contains(group.Replicas, n.ID) {
+		if n.Running() && slices.Contains(group.Replicas, n.ID) {
 			return n, nil
 		}
 	}
