@@ -41,8 +41,8 @@ var clientVerbs = map[string]verb{
 		},
 	},
 	"unload": {
-		args: "NAME", summary: "end what load began; it must have had acknowledgements",
-		run: func(_ context.Context, w *world, p *phrase) error {
+		args: "NAME", summary: "end what load began, when it has had acknowledgements",
+		run: func(ctx context.Context, w *world, p *phrase) error {
 			name := p.word("the name of a queue or topic")
 			l := w.loads[name]
 			switch {
@@ -51,12 +51,15 @@ var clientVerbs = map[string]verb{
 			case l == nil:
 				return fmt.Errorf("%w does not load %s", errWorld, name)
 			}
+			err := await(ctx, func() error {
+				if acked := w.targets[name].report().Acked; acked == l.ackedBefore {
+					return errors.New("nothing was acknowledged")
+				}
+				return nil
+			})
 			l.end()
 			delete(w.loads, name)
-			if acked := w.targets[name].report().Acked; acked == l.ackedBefore {
-				return errors.New("nothing was acknowledged")
-			}
-			return nil
+			return err
 		},
 	},
 	"consume": {
