@@ -12,8 +12,9 @@ import (
 var given sync.Map
 
 // FreeAddr returns a loopback address that nobody listens on, and never the same one
-// twice. Its port is below those that the system gives to outgoing connections, so
-// that it is still free when a broker is restarted.
+// twice. Its port is below those that the system gives to outgoing connections, and other
+// test processes are not given it before the test ends, so that it is still free when a
+// broker is restarted.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
 	var last error
@@ -22,17 +23,32 @@ func FreeAddr(t testing.TB) string {
 		if _, taken := given.LoadOrStore(addr, true); taken {
 			continue
 		}
-		l, err := net.Listen("tcp", addr)
-		if err == nil {
-			err = l.Close()
-		}
-		if err == nil {
+		var claim net.PacketConn
+		if claim, last = free(addr); last == nil {
+			t.Cleanup(func() { _ = claim.Close() }) // nothing was sent over it
 			return addr
 		}
-		last = err
 	}
 	t.Fatalf("brokertest: no free port: %v", last)
 	return ""
+}
+
+// free fails when somebody listens on an address, or another process has claimed it. The claim is the UDP
+// port of the same number: no broker uses it, and it stays taken while the broker is down.
+func free(addr string) (claim net.PacketConn, err error) {
+	claim, err = net.ListenPacket("udp", addr)
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", addr)
+	if err == nil {
+		err = l.Close()
+	}
+	if err != nil {
+		_ = claim.Close() // nothing was sent over it
+		return nil, err
+	}
+	return claim, nil
 }
 
 // tail keeps the last max bytes written to it, and up to as many before.
