@@ -86,7 +86,15 @@ func expect(ctx context.Context, w *world, p *phrase) error {
 		if err != nil {
 			return err
 		}
-		return w.awaitMember(ctx, nodes[0], func(m clustertest.NodeStatus) bool { return m.Up == (what == "up") })
+		for _, asked := range w.cluster.Others(nodes[0]) { // each sees it for itself, and not at the same time
+			if !asked.Running() {
+				continue
+			}
+			if err := w.awaitView(ctx, asked, nodes[0], func(m clustertest.NodeStatus) bool { return m.Up == (what == "up") }); err != nil {
+				return err
+			}
+		}
+		return nil
 	default:
 		return w.expectOf(ctx, what, p)
 	}

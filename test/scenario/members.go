@@ -125,11 +125,15 @@ func (w *world) change(ctx context.Context, about *clustertest.Node, verbName st
 	return fmt.Errorf("%w: no node runs", errWorld)
 }
 
-// awaitMember waits until the others say something about a node.
+// awaitMember waits until one of the others says something about a node.
 func (w *world) awaitMember(ctx context.Context, about *clustertest.Node, done func(clustertest.NodeStatus) bool) error {
+	return w.awaitView(ctx, w.cluster.Others(about)[0], about, done)
+}
+
+// awaitView waits until the node that is asked says something about another one.
+func (w *world) awaitView(ctx context.Context, asked, about *clustertest.Node, done func(clustertest.NodeStatus) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, soon)
 	defer cancel()
-	asked := w.cluster.Others(about)[0]
 	return await(ctx, func() error {
 		status, err := asked.Status(ctx)
 		if err != nil {

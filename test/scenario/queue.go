@@ -65,6 +65,15 @@ func (q *queue) over(ctx context.Context, nodes []*clustertest.Node, work func(*
 	})
 }
 
+// connect connects to one node, which may be slow, until ctx ends. What is done over that connection is done once.
+func connect(ctx context.Context, n *clustertest.Node, dial stock.Dial) (conn *amqp.Connection, ch *amqp.Channel, err error) {
+	err = await(ctx, func() (err error) {
+		conn, ch, err = stock.AMQP(n.Broker.AMQP, dial)
+		return err
+	})
+	return conn, ch, err
+}
+
 func (q *queue) declare(ctx context.Context) error {
 	return q.over(ctx, nil, func(ch *amqp.Channel) error {
 		_, err := ch.QueueDeclare(q.name, true, false, false, false, nil)
@@ -144,7 +153,7 @@ func (q *queue) refused(ctx context.Context, n int, next check.Value, through []
 	if through == nil {
 		through = q.w.cluster.Nodes
 	}
-	conn, ch, err := stock.AMQP(through[0].Broker.AMQP, stock.Connect)
+	conn, ch, err := connect(ctx, through[0], stock.Connect)
 	if err != nil {
 		return nil, err
 	}

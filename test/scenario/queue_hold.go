@@ -25,7 +25,7 @@ func (q *queue) hold(ctx context.Context, n int, through []*clustertest.Node) er
 	if through == nil {
 		through = q.w.cluster.Nodes
 	}
-	conn, ch, err := stock.AMQP(through[0].Broker.AMQP, stock.Connect)
+	conn, ch, err := connect(ctx, through[0], stock.Connect)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (q *queue) transaction(ctx context.Context, n int, end string, next check.V
 		through = q.w.cluster.Nodes
 	}
 	var link net.Conn
-	conn, ch, err := stock.AMQP(through[0].Broker.AMQP, func(ctx context.Context, network, addr string) (_ net.Conn, err error) {
+	conn, ch, err := connect(ctx, through[0], func(ctx context.Context, network, addr string) (_ net.Conn, err error) {
 		link, err = stock.Connect(ctx, network, addr)
 		return link, err
 	})
