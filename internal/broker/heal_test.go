@@ -201,12 +201,14 @@ func TestDamageWithoutQuorum(t *testing.T) {
 	for i := range 20 {
 		appendSomewhere(t, c, "t", 0, fmt.Sprintf("record-%03d", i))
 		appendSomewhere(t, c, "two", 0, fmt.Sprintf("twofold-%03d", i))
+		if i%4 == 3 { // as in TestDamagedCopyAtStart: not in neighboring batches
+			copied(t, c, "topic 't'")
+			copied(t, c, "topic 'two'")
+		}
 	}
 	two, three := logOf(t, c.Node(1), "topic 'two'"), logOf(t, c.Node(1), "topic 't'")
 	hurt := two.Replicas[0]
 	others := slices.DeleteFunc([]uint64{1, 2, 3}, func(id uint64) bool { return id == hurt })
-	copied(t, c, "topic 't'")
-	copied(t, c, "topic 'two'")
 	c.Shut(hurt)
 	if c.Damage(hurt, "wal", []byte("record-005")) == 0 || c.Damage(hurt, "wal", []byte("twofold-015")) == 0 {
 		t.Fatal("there is nothing to damage")
