@@ -378,10 +378,7 @@ func TestDeleteWhatWasDeclaredAnew(t *testing.T) {
 		}
 		declare()
 		if i%2 == 0 { // it was its leader, and does not know yet that it is no longer
-			log := logOf(t, c.Node(1), fmt.Sprintf("queue '%s' in vhost '/'", name)).ID
-			if err := c.Node(1).Broker.Transfer(bounded(t), log, 3); err != nil {
-				t.Fatal(err)
-			}
+			lead(t, c, fmt.Sprintf("queue '%s' in vhost '/'", name), 3)
 		}
 		c.Cut(3)
 		if _, err := a.DeleteQueue(bounded(t), name, false, false); err != nil {
@@ -465,17 +462,15 @@ func TestExpiresWhereItIsNotLed(t *testing.T) {
 	c := brokertest.New(t, 3)
 	a := session(t, c.Node(1))
 	spec := broker.QueueSpec{Name: "q", Durable: true, Args: record.Table{"x-expires": int32(300)}}
-	if _, err := a.DeclareQueue(bounded(t), spec); err != nil {
-		t.Fatal(err)
-	}
 	k := &keeper{got: map[string]bool{}}
-	if _, err := a.Subscribe(bounded(t), broker.SubscribeOptions{Queue: "q", Tag: "k"}, k, nil); err != nil {
-		t.Fatal(err)
-	}
-	log := logOf(t, c.Node(1), "queue 'q'").ID
-	if err := c.Node(1).Broker.Transfer(bounded(t), log, 3); err != nil {
-		t.Fatal(err)
-	}
+	c.Eventually("it is consumed before it ends", func() bool {
+		if _, err := a.DeclareQueue(bounded(t), spec); err != nil {
+			t.Fatal(err)
+		}
+		_, err := a.Subscribe(bounded(t), broker.SubscribeOptions{Queue: "q", Tag: "k"}, k, nil)
+		return err == nil
+	})
+	lead(t, c, "queue 'q'", 3)
 	publish(t, c, "q", "message-001")
 	c.Eventually("it is consumed at the new leader", func() bool { return k.count() == 1 })
 	c.Cut(3)

@@ -132,6 +132,7 @@ func TestHandOver(t *testing.T) {
 	c := brokertest.New(t, 3)
 	create(t, c.Node(1), "t", 6, 3)
 	log := c.Node(1).Broker.Logs()[5].ID
+	c.Leader(log)
 	for _, to := range []uint64{1, 2, 3, 1} {
 		if err := c.Node(2).Broker.Transfer(bounded(t), log, to); err != nil {
 			t.Fatalf("to node %d: %v", to, err)
