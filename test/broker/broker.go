@@ -34,7 +34,7 @@ type Options struct {
 	DataDir string        // "": a new one, removed after the test
 	Args    []string      // more arguments of serve
 	Env     []string      // more environment, "NAME=value"
-	Ready   time.Duration // how long to wait until it is ready; 0: 20 s
+	Ready   time.Duration // how long to wait until it is ready; 0: 60 s
 }
 
 // Broker is a waybill process. Its methods belong to the test's goroutine.
@@ -69,7 +69,7 @@ func New(t testing.TB, o Options) *Broker {
 		o.DataDir = t.TempDir()
 	}
 	if o.Ready == 0 {
-		o.Ready = 20 * time.Second
+		o.Ready = time.Minute
 	}
 	b := &Broker{
 		AMQP: FreeAddr(t), Kafka: FreeAddr(t), HTTP: FreeAddr(t),

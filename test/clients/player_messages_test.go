@@ -95,20 +95,24 @@ func (p *player) consume(queue, tag, flags string, table amqp.Table) {
 	}()
 }
 
-// delivered shows what was delivered since the last time.
-func (p *player) delivered() []amqp.Delivery {
+// delivered shows what was delivered since the last time: it waits for so many, and looks whether more come.
+func (p *player) delivered(expected int) {
 	p.t.Helper()
-	var got []amqp.Delivery
-	for {
+	late := time.After(answerWithin)
+	for got := 0; ; {
+		var quiet <-chan time.Time
+		if got >= expected {
+			quiet = time.After(deliveryQuiet)
+		}
 		select {
 		case d := <-p.deliveries:
 			p.writef("basic.deliver to %q: tag %d %s", d.ConsumerTag, d.DeliveryTag, show(d))
-			got = append(got, d)
-		case <-time.After(deliveryQuiet):
-			if len(got) == 0 {
-				p.writef("no basic.deliver")
-			}
-			return got
+			got++
+		case <-quiet:
+			return
+		case <-late:
+			p.writef("%d of %d deliveries", got, expected)
+			return
 		}
 	}
 }

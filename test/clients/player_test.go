@@ -30,8 +30,8 @@ type player struct {
 }
 
 const (
-	answerWithin = 10 * time.Second
-	// Deliveries have ended when none came for this long.
+	answerWithin = time.Minute
+	// No more deliveries come than were expected when none came for this long.
 	deliveryQuiet = 250 * time.Millisecond
 )
 

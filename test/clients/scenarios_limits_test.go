@@ -15,7 +15,7 @@ func messageTTL(p *player) {
 	p.await("none", 0)
 	p.consume("none", "c", "no-ack", nil)
 	p.send("none", "straight to a consumer")
-	p.delivered()
+	p.delivered(1)
 	p.queue("q", "durable", nil)
 	p.publish("", "q", "", amqp.Publishing{Body: []byte("first"), Expiration: "50"})
 	p.publish("", "q", "", text("second"))

@@ -66,7 +66,7 @@ func (d *dialed) hears(line string, wait time.Duration) error {
 	return err
 }
 
-const soon, never = 5 * time.Second, 50 * time.Millisecond
+const soon, never = 30 * time.Second, 50 * time.Millisecond
 
 func startNetwork(t *testing.T) (*Network, string) {
 	n := newNetwork(t)

@@ -19,7 +19,7 @@ import (
 const (
 	fsIocShutdown    = 0x8004587d
 	shutdownNoFlush  = 2
-	unmountPatience  = 10 * time.Second
+	unmountPatience  = time.Minute
 	unmountRetryWait = 5 * time.Millisecond
 )
 
