@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
@@ -73,6 +74,12 @@ func start(t testing.TB, id uint64, change ...func(*Config)) *node {
 	tr.Serve()
 	t.Cleanup(func() { tr.Close() })
 	return n
+}
+
+// aside has a node listen on an address of its own, whose port stays free while nobody listens there:
+// connections that come into being meanwhile take their ports from 127.0.0.1.
+func aside(c *Config) {
+	c.Listen = fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
 }
 
 func (n *node) up(node uint64) bool {

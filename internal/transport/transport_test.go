@@ -55,7 +55,7 @@ func TestMessages(t *testing.T) {
 
 // TestDownAndUp stops a node and starts it again, on the same port.
 func TestDownAndUp(t *testing.T) {
-	one, two := start(t, 1), start(t, 2)
+	one, two := start(t, 1), start(t, 2, aside)
 	meet(t, one, two)
 	addr := two.Addr().String()
 	fastest := time.Hour
