@@ -21,6 +21,7 @@ type Leaders struct {
 	mu      sync.RWMutex // guards the rest
 	of      map[record.LogID]leaderOf
 	sync    map[record.LogID]syncOf
+	heard   map[record.LogID]leaderOf          // of other nodes, which have told that they lead
 	changed chan struct{}                      // closed, and replaced, at every change of leaders
 	tell    func(log record.LogID, moved bool) // hears of every change, of the leader or of who is in sync; nil before the broker is open
 }
@@ -39,7 +40,7 @@ type syncOf struct {
 
 // NewLeaders returns an empty table.
 func NewLeaders() *Leaders {
-	return &Leaders{of: map[record.LogID]leaderOf{}, sync: map[record.LogID]syncOf{}, changed: make(chan struct{})}
+	return &Leaders{of: map[record.LogID]leaderOf{}, sync: map[record.LogID]syncOf{}, heard: map[record.LogID]leaderOf{}, changed: make(chan struct{})}
 }
 
 // Set notes that a replica leads a log in a term; 0: that nobody does any more.
@@ -115,6 +116,27 @@ func (l *Leaders) forget(log record.LogID) {
 	defer l.mu.Unlock()
 	delete(l.of, log)
 	delete(l.sync, log)
+	delete(l.heard, log)
+}
+
+// hearFrom notes that a replica of another node has told that it leads.
+func (l *Leaders) hearFrom(log record.LogID, leader leaderOf) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if leader.term >= l.heard[log].term {
+		l.heard[log] = leader
+	}
+}
+
+// recall falls back on what was heard of a log about which raft does not tell any more, as
+// its copy here is held offline. Nobody tells it once more.
+func (l *Leaders) recall(log record.LogID) {
+	l.mu.RLock()
+	known, heard := l.of[log], l.heard[log]
+	l.mu.RUnlock()
+	if known.replica == 0 && heard.replica != 0 {
+		l.Set(log, heard.replica, heard.term)
+	}
 }
 
 // led lists the logs that a replica leads.
@@ -284,7 +306,8 @@ func (b *Broker) serveLeads(_ context.Context, from uint64, request []byte) ([]b
 			return nil, fmt.Errorf("%w, from node %d", errLeads, from)
 		}
 		log, term, n := record.LogID(rest[0]), rest[1], 3+int(rest[2])
-		// Of a log that has a replica here raft tells, unless it is held offline.
+		// Of a log that has a replica here raft tells, unless it is held offline, see recall.
+		b.leaders.hearFrom(log, leaderOf{leader, term})
 		if g := b.groupOf(log); g == nil || g.Failure() != nil {
 			b.leaders.Set(log, leader, term)
 		}

@@ -1,6 +1,9 @@
 package broker
 
 import (
+	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -8,7 +11,44 @@ import (
 	"time"
 
 	"waybill/internal/catalog"
+	"waybill/internal/record"
+	"waybill/internal/replica"
 )
+
+// TestLeaderOfADamagedCopy: a copy is held offline soon after its node has begun, when the leader has told that it leads and
+// raft has said the same, or nothing yet. Nobody tells it again: the node goes on to know it, or
+// the copy would never be rebuilt, and clients here would find no leader.
+func TestLeaderOfADamagedCopy(t *testing.T) {
+	const me, leader, term, log = 3, 1, 2, 20
+	for _, raftTold := range []bool{false, true} {
+		b := &Broker{cfg: Config{Node: me, Replica: me, Now: time.Now}, leaders: NewLeaders(), log: slog.New(slog.DiscardHandler), metrics: newMetrics(nil)}
+		b.directory, b.reconciler, b.herald, b.healer = newDirectory(b), newReconciler(b), newHerald(b), newHealer(b)
+		b.groups.Store(record.LogID(log), new(replica.Group))
+		news := binary.AppendUvarint(nil, leader)
+		for _, n := range []uint64{log, term, 2, leader, 2} {
+			news = binary.AppendUvarint(news, n)
+		}
+		if raftTold {
+			b.leaders.Set(log, leader, term)
+		}
+		if _, err := b.serveLeads(context.Background(), leader, news); err != nil {
+			t.Fatal(err)
+		}
+		if raftTold {
+			b.leaders.Set(log, 0, term) // the group is halted
+		}
+		b.groups.Delete(record.LogID(log))
+		b.healer.opened(log, errors.New("held offline"))
+		p := &catalog.Placement{Log: log, Replicas: []uint64{leader, 2, me}}
+		b.healer.look(context.Background(), p, nil)
+		if got := b.leaders.get(log); got != (leaderOf{leader, term}) {
+			t.Errorf("raft has told %v: the leader is %+v", raftTold, got)
+		}
+		if err := b.spare(p, me); err != nil {
+			t.Errorf("raft has told %v: %v", raftTold, err)
+		}
+	}
+}
 
 // TestSnapshotTellsWhoHasBegun: a node that has begun anew hears who leads what is not on it
 // also from a leader that has missed its Start, and gets the catalog as a snapshot. (sim, seed 28739991542)
