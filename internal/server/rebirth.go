@@ -126,12 +126,17 @@ func (n *Node) askToBeGivenUp(ctx context.Context, store string) error {
 	tick := time.NewTicker(foundingPause)
 	defer tick.Stop()
 	var logged time.Time
+	var last string
 	for {
 		done, why, err := n.askAllToGiveUp(ctx, store)
 		if done || err != nil {
 			n.links.waits.Store(nil)
 			return err
 		}
+		if ctx.Err() != nil && last != "" {
+			why = last // nobody was heard out this time
+		}
+		last = why
 		n.links.waits.Store(&why)
 		if now := time.Now(); now.Sub(logged) >= foundingLog {
 			logged = now
