@@ -54,7 +54,7 @@ func TestPowerCut(t *testing.T) {
 // start again, which proves nothing about the rig: then another disk is tried.
 func TestFindsAckBeforeSync(t *testing.T) {
 	needDisk(t)
-	const disks, cuts = 10, 20
+	const disks, cuts = 30, 20 // of the disks, half or more prove nothing
 	binary := brokertest.Build(t, "-tags=waybill_broken_ack")
 	found := false
 	for n := range uint64(disks) {
