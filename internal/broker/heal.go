@@ -98,10 +98,10 @@ func (h *healer) look(ctx context.Context, p *catalog.Placement, g *replica.Grou
 	default:
 		err := h.damage(p.Log, g)
 		h.note(p.Log, err)
-		if err != nil && (g == nil || g.Failure() != nil) {
-			h.b.leaders.recall(p.Log)
-		}
 		if err != nil {
+			if g == nil || g.Failure() != nil {
+				h.b.leaders.recall(p.Log)
+			}
 			h.begin(ctx, p, g, err)
 		} else if _, ok := h.active[p.Log]; ok && g != nil && votes(g, me) {
 			h.forget(p.Log)

@@ -266,8 +266,8 @@ type Log struct {
 	Leader   uint64   // node; 0: none that is known
 	Term     uint64   // of the leader
 	Replicas []uint64 // the nodes that should have it, the preferred leader first
+	InSync   []uint64 // those of Replicas that are up to date; nil: the leader has not told yet
 	Leaving  []uint64 // the nodes that shall not have it any more; their votes may count still
-	InSync   []uint64 // those of them that are up to date; nil: the leader has not told yet
 	Moving   bool     // its raft group has not got the wanted members yet, as far as that is known here
 }
 

@@ -130,7 +130,7 @@ with the addresses of members; nothing has to be done on them before.`,
 			next, join := uint64(1), []string{}
 			for _, n := range status.Nodes {
 				next = max(next, n.ID+1)
-				if n.State != "removed" {
+				if n.State != "removing" {
 					join = append(join, n.Address)
 				}
 			}
@@ -258,7 +258,7 @@ func nodeName(id uint64) string {
 func unhealthy(s admin.ClusterStatus) error {
 	down := 0
 	for _, n := range s.Nodes {
-		if !n.Up && n.State != "removed" {
+		if !n.Up {
 			down++
 		}
 	}

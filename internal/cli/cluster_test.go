@@ -104,7 +104,7 @@ func TestClusterStatusExitCode(t *testing.T) {
 		"1 nodes are down":               func(s *admin.ClusterStatus) { s.Nodes[1].Up = false },
 		"1 raft groups have no leader":   func(s *admin.ClusterStatus) { s.LeaderlessTotal, s.Leaderless = 1, []string{"topic t/0"} },
 		"70 have fewer replicas than":    func(s *admin.ClusterStatus) { s.UnderReplicatedTotal, s.UnderReplicated = 70, []string{"topic t/0"} },
-		"":                               func(s *admin.ClusterStatus) { s.Nodes[1].Up, s.Nodes[1].State = false, "removed" },
+		"":                               func(s *admin.ClusterStatus) { s.Nodes[1].State = "removing" },
 		"0 nodes are down, 2 raft group": func(s *admin.ClusterStatus) { s.LeaderlessTotal = 2 },
 	} {
 		api := &fakeAPI{status: healthy()}

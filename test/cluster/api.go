@@ -196,7 +196,7 @@ func (c *Cluster) unhealthy(ctx context.Context, ignore func(string) bool) error
 			return err
 		}
 		for _, m := range s.Nodes {
-			if !m.Up && m.State != "removed" {
+			if !m.Up {
 				return fmt.Errorf("node %d sees node %d down", n.ID, m.ID)
 			}
 		}

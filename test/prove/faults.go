@@ -406,7 +406,7 @@ func changeMembers(ctx context.Context, s *scene) error {
 		}
 		gone := true
 		for _, n := range status.Nodes {
-			if n.ID == s.victim.ID && (n.Replicas > 0 || n.State != "removed") {
+			if n.ID == s.victim.ID { // it is shown as long as anything of it is needed
 				gone = false
 			}
 		}
