@@ -27,7 +27,8 @@ func TestFailedSyncIsFatal(t *testing.T) {
 			s := openStore(t, fs, Options{Fatal: func(err error) { fatal <- err }})
 			l := s.Log(1)
 			want := fill(t, s, l, 10, 100)
-			fs.Inject(vfs.Fault{Op: op, Name: ".wal", Times: 1, Err: syscall.EIO})
+			batches := s.preparer.path(s.active.Load(), walSuffix) // and not the next file, which is being made meanwhile
+			fs.Inject(vfs.Fault{Op: op, Name: batches, Times: 1, Err: syscall.EIO})
 			done := make(waiter, 10)
 			for i := range uint64(5) {
 				s.Append(&Append{Log: l, Entries: []*raftpb.Entry{entry(12+i, 1, record.Offset(10+i), 1, "lost")}, Sync: true, Done: done})
