@@ -334,11 +334,15 @@ func allListed(s *Store) error {
 		return err
 	}
 	listed := make(map[string]bool)
+	s.mu.RLock()
 	for _, l := range s.logs {
+		l.mu.RLock()
 		for _, c := range l.chunks {
 			listed[fileName(c.seg.number, segSuffix)] = true
 		}
+		l.mu.RUnlock()
 	}
+	s.mu.RUnlock()
 	if len(listed) != len(names) {
 		return fmt.Errorf("segments %v, in use are %v", names, listed)
 	}

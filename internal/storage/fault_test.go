@@ -279,8 +279,10 @@ func TestReadersDuringEverything(t *testing.T) {
 					}
 					off = base + record.Offset(n)
 				}
-				if off > 1000 {
-					dead.Store(max(dead.Load(), int64(off)-1000))
+				for below := int64(off) - 1000; ; { // never back, whoever of the readers is behind
+					if was := dead.Load(); below <= was || dead.CompareAndSwap(was, below) {
+						break
+					}
 				}
 			}
 		})

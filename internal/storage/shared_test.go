@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -42,7 +43,7 @@ func fanOut(t testing.TB, s *Store, want map[record.LogID][]*raftpb.Entry, first
 
 func TestSharedBodyIsWrittenOnce(t *testing.T) {
 	fs := vfs.NewMem()
-	s := openStore(t, fs, Options{})
+	s := openStore(t, fs, Options{proveAfter: time.Hour}) // nothing else is written meanwhile
 	const size = 50_000
 	want := make(map[record.LogID][]*raftpb.Entry)
 	fanOut(t, s, want, 1, 10, strings.Repeat("x", size), strings.Repeat("y", size))
