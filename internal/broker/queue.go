@@ -66,10 +66,10 @@ type Queue struct {
 	fresh    record.Offset // the first message of the entry that is being applied
 	gathered time.Time     // since when settled messages wait for an entry
 	due      bool          // they have waited long enough
-	sealed   bool          // its deletion is decided, or about to be
+	sealed   bool          // it is to be deleted: nothing is taken or admitted any more
+	sealing  bool          // the seal waits for its entry
 	decided  bool          // the catalog is asked to delete it
-	doubt    time.Time     // until then it does not end by its rules: that could not be made certain
-	sent     time.Time     // when the catalog was told so last
+	sent     time.Time     // when it was last
 	rejoin   time.Time     // until then consumers of the last leader may come back
 	orphaned bool          // the last consumer of an auto-delete queue left before rejoin
 	used     time.Time     // the last time that counts for x-expires
@@ -103,12 +103,6 @@ type queueGroup interface {
 type restingGroup interface {
 	PostLazily(event any) bool
 	Stir()
-}
-
-// electedGroup is a queueGroup that may have got another leader without this node knowing: see
-// replica.Group.
-type electedGroup interface {
-	Read(done func(error))
 }
 
 // depth is what others may see of a queue at any time.

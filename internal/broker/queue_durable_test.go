@@ -138,6 +138,28 @@ func TestDeletionGoesOnWithoutItsClient(t *testing.T) {
 	}
 }
 
+// Nor may it be left so by a restart between the seal and the deletion.
+func TestDeletionGoesOnAfterARestart(t *testing.T) {
+	fs := vfs.NewMem()
+	n := startTestNode(t, fs, 1<<20)
+	n.declare(t, QueueSpec{Name: "q", Durable: true})
+	q, err := n.session.queue("q")
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.sent = time.Now().Add(time.Hour) // the catalog does not hear of it; the shard reads this after the verb
+	if _, err := q.prepareDelete(testContext(t), false, true); err != nil {
+		t.Fatal(err)
+	}
+	n.stop(t)
+	n = startTestNode(t, fs, 1<<20)
+	defer n.stop(t)
+	eventually(t, "the queue is gone", func() bool {
+		_, ok := n.session.vhost.queues.get("q")
+		return !ok
+	})
+}
+
 // Nor may an exclusive queue be left that belongs to nobody.
 func TestExclusiveQueueOfAClientThatIsGone(t *testing.T) {
 	n := startTestNode(t, vfs.NewMem(), 1<<20)

@@ -1,110 +1,56 @@
 package broker
 
-import (
-	"errors"
-	"time"
-)
+import "time"
 
 // A queue can end because of what its leader sees: nobody uses it (x-expires,
 // auto-delete, if-unused), nothing is in it (if-empty). A leader that was paused, or
 // cut off, may have been replaced without having heard of it, and see neither the
-// consumers nor the messages of its successor. So it seals the queue, which
-// keeps everything waiting, makes certain that it leads, and only then asks the
-// catalog for the deletion.
+// consumers nor the messages of its successor. So it takes nothing any more and proposes an entry, the
+// seal. Only when that is committed, which it never is for a leader that was replaced, the
+// catalog is asked for the deletion; by whoever leads then, until the deletion comes.
 
-// doubtFor is how long a queue that should have ended, and could not be certain of it, goes on.
-const doubtFor = 10 * time.Second
-
-// certain calls then when it is known that this node has led the queue all the time until
-// now, with errMoved when it has not, and with another error when nobody can
-// say; on the shard, perhaps at once.
-func (q *Queue) certain(then func(err error)) {
-	g, ok := q.group.(electedGroup)
-	if !ok {
-		then(nil) // in memory there is no other leader
-		return
-	}
-	leader := q.leader
-	g.Read(func(err error) {
-		if q.leader != leader {
-			err = errMoved
-		}
-		then(err)
-	})
-}
-
-// seal decides about a deletion that a client asks for. The answer may come later.
-func (q *Queue) seal(v *verb) {
+// delete carries out a deletion that a client asks for. The answer may come later.
+func (q *Queue) delete(v *verb) {
 	n := int(q.leader.Ready())
 	switch {
 	case v.ifUnused && q.leader.Consumers() > 0:
 		v.done(0, errorf(PreconditionFailed, "%s in use", q))
-		return
-	case v.ifEmpty && n > 0:
+	case v.ifEmpty && (n > 0 || q.built > 0): // what is on its way would be confirmed before the seal
 		v.done(0, errorf(PreconditionFailed, "%s not empty", q))
-		return
-	}
-	decide := func() {
-		q.decide()
-		v.decided()
+	case !v.ifUnused && !v.ifEmpty: // what its successor has must go, too; and it may have lost its majority
+		q.sealed, q.decided = true, true
 		v.done(n, nil)
+	default:
+		q.seal()
+		q.afterSettled(func(err error) {
+			switch {
+			case err == nil:
+				v.done(n, nil)
+			case q.state == leading:
+				v.done(0, unavailable(v.doing, err))
+			default: // who leads now decides; or finds the seal, and has the queue deleted
+				q.command(&command{kind: cmdVerb, verb: v})
+			}
+		})
 	}
-	q.sealed, q.sent = true, q.vhost.b.cfg.Now()
-	if !v.ifUnused && !v.ifEmpty {
-		decide()
-		return
-	}
-	q.certain(func(err error) {
-		switch {
-		case err == nil:
-			decide()
-		case errors.Is(err, errMoved):
-			q.post(command{kind: cmdVerb, verb: v}) // who leads now decides
-		default:
-			v.done(0, unavailable(v.doing, err))
-			q.unseal()
-		}
-	})
 }
 
-// end has the queue deleted by its rules, or asks for a deletion once more.
-func (q *Queue) end(now time.Time) {
-	q.sealed, q.sent = true, now
-	q.certain(func(err error) {
-		switch {
-		case err == nil:
-			q.decide()
-			q.expire()
-		case !errors.Is(err, errMoved) && !q.decided:
-			q.unseal()
-		}
-	})
-}
+// seal has the queue take nothing any more, and be deleted when that is committed.
+func (q *Queue) seal() { q.sealed, q.sealing = true, true }
 
-// decide makes the end final. It is asked for again as long as it does not come.
-func (q *Queue) decide() {
-	q.decided = true
-	q.note(q.vhost.b.cfg.Now())
-}
-
-// unseal goes on with a queue of which the end is not decided after all.
-func (q *Queue) unseal() {
-	q.sealed = false
-	q.doubt = q.vhost.b.cfg.Now().Add(doubtFor)
-	q.group.Post(wake{}) // a host that is closed does not go on
-}
-
-// retire deletes a queue that nobody has used for the time of x-expires, or
-// whose last consumer is gone.
+// retire seals a queue that nobody has used for the time of x-expires, or
+// whose last consumer is gone; and has one that is sealed deleted.
 func (q *Queue) retire(now time.Time) {
+	q.decided = q.decided || q.machine.Sealed()
 	switch {
-	case q.decided && now.Sub(q.sent) >= sendTimeout:
-		q.end(now) // the catalog had no leader for so long
-	case q.sealed || q.leader.Consumers() > 0 || now.Before(q.doubt):
+	case q.decided && now.Sub(q.sent) >= sendTimeout: // never, or the catalog had no leader for so long
+		q.sent = now
+		q.expire()
+	case q.sealed || q.leader.Consumers() > 0:
 	case q.config.Expires > 0 && !now.Before(q.expiry()):
-		q.end(now)
+		q.seal()
 	case q.orphaned && !now.Before(q.rejoin):
-		q.end(now)
+		q.seal()
 	}
 }
 
@@ -117,22 +63,16 @@ func (q *Queue) expiry() time.Time {
 	return at
 }
 
-// ends is the next time at which the queue may end by its rules.
-func (q *Queue) ends() (at time.Time) {
+// ends is the next time at which the queue may end by its rules, or its deletion is asked for once more.
+func (q *Queue) ends() time.Time {
 	switch {
 	case q.decided:
 		return q.sent.Add(sendTimeout)
 	case q.sealed || q.leader.Consumers() > 0:
-		return at
 	case q.orphaned:
-		at = q.rejoin
+		return q.rejoin
 	case q.config.Expires > 0:
-		at = q.expiry()
-	default:
-		return at
+		return q.expiry()
 	}
-	if at.Before(q.doubt) {
-		return q.doubt
-	}
-	return at
+	return time.Time{}
 }

@@ -106,7 +106,8 @@ func (q *Queue) Lead(uint64) {
 	q.leader = queue.NewLeader(&q.machine, q.config, &q.source)
 	q.sums = sums{}
 	q.used = q.vhost.b.cfg.Now()
-	q.rejoin, q.orphaned, q.doubt = time.Time{}, false, time.Time{}
+	q.rejoin, q.orphaned = time.Time{}, false
+	q.sealed, q.sent = q.machine.Sealed(), time.Time{}
 	if q.forwards() && q.machine.Delivered() > 0 {
 		q.rejoin = q.used.Add(awayWait)
 	}
@@ -170,7 +171,7 @@ func (q *Queue) Follow(reason error) {
 		}
 	}
 	q.graves.reset()
-	q.sealed, q.decided = false, false
+	q.sealed, q.sealing, q.decided = false, false, false
 	q.show()
 	q.run()
 }
@@ -268,13 +269,17 @@ func (q *Queue) Build(limit int) []byte {
 	}
 	batch := q.nextBatch(limit)
 	settles := q.due && q.leader.Gathered() > 0 || len(q.dones) > 0
-	if batch.Count == 0 && !settles && !q.leader.Urgent() {
+	if batch.Count == 0 && !settles && !q.sealing && !q.leader.Urgent() {
 		return nil
 	}
 	h := record.Header{Base: q.machine.Next() + record.Offset(q.built), Count: uint32(batch.Count)}
 	q.scratch = q.leader.Append(q.scratch[:0], h.End())
 	data := make([]byte, 0, record.HeaderLen+len(q.scratch)+queue.MaxBatchHead+batch.Size)
 	data = append(h.Append(data), q.scratch...)
+	if q.sealing {
+		data = queue.AppendSeal(data)
+		q.sealing = false
+	}
 	if batch.Count > 0 {
 		data = batch.AppendHead(data)
 	}

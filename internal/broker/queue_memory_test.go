@@ -17,11 +17,13 @@ import (
 // newTestVHost is a virtual host without a catalog: its queues live in memory.
 func newTestVHost() *vhost {
 	b := &Broker{
-		cfg:     Config{Now: time.Now, Node: 1},
+		cfg:     Config{Now: time.Now, Node: 1, Cluster: &rigNode{}},
 		log:     slog.New(slog.DiscardHandler),
 		budget:  newBudget(1 << 30),
 		metrics: newMetrics(nil),
+		leaders: NewLeaders(),
 	}
+	b.directory = deafDirectory(b)
 	v := &vhost{b: b, name: "/"}
 	v.exchanges.set("", newExchange(v, catalog.Exchange{Type: "direct"}))
 	return v
@@ -158,8 +160,7 @@ func TestMemoryQueueVerbs(t *testing.T) {
 			t.Fatalf("get: %v %d %v %v", d, remaining, ok, err)
 		}
 		var e *Error
-		decided := func() {}
-		if _, err := q.prepareDelete(ctx, false, true, decided); !errors.As(err, &e) || e.Kind != PreconditionFailed {
+		if _, err := q.prepareDelete(ctx, false, true); !errors.As(err, &e) || e.Kind != PreconditionFailed {
 			t.Fatalf("delete of a queue that is not empty: %v", err)
 		}
 		if n, err := q.purge(ctx); n != 2 || err != nil {
@@ -169,11 +170,11 @@ func TestMemoryQueueVerbs(t *testing.T) {
 			t.Fatalf("get from an empty queue: %v %v", ok, err)
 		}
 		_, sink := consume(t, q, SubscribeOptions{}, 0)
-		if _, err := q.prepareDelete(ctx, true, false, decided); !errors.As(err, &e) || e.Kind != PreconditionFailed {
+		if _, err := q.prepareDelete(ctx, true, false); !errors.As(err, &e) || e.Kind != PreconditionFailed {
 			t.Fatalf("delete of a queue that is used: %v", err)
 		}
 		pull.Close()
-		if n, err := q.prepareDelete(ctx, false, false, decided); n != 1 || err != nil {
+		if n, err := q.prepareDelete(ctx, false, false); n != 1 || err != nil {
 			t.Fatalf("delete: %d, %v", n, err)
 		}
 		confirmed := make(confirms, 1)

@@ -16,7 +16,6 @@ type verb struct {
 	doing string // for the error
 
 	ifUnused, ifEmpty bool                // verbDelete
-	decided           func()              // verbDelete
 	sub               *Subscription       // verbSubscribe, verbGet
 	opened            func(*Subscription) // verbSubscribe, may be nil
 	get               *get                // verbGet
@@ -32,7 +31,7 @@ type verbOp uint8
 const (
 	verbStatus    verbOp = iota // the number of ready messages, and of consumers
 	verbPurge                   // drop all ready messages
-	verbDelete                  // check the conditions, and begin the end
+	verbDelete                  // check the conditions, and see to the end
 	verbSubscribe               // admit a subscription
 	verbGet                     // take one message
 )
@@ -86,6 +85,7 @@ func (q *Queue) carryOut(v *verb) {
 	case verbStatus:
 		q.used = q.vhost.b.cfg.Now()
 		v.consumers = q.leader.Consumers()
+		q.show() // who looks at the list after the answer sees no less
 		v.done(int(q.leader.Ready()), nil)
 	case verbPurge:
 		n := int(q.leader.Purge())
@@ -95,7 +95,7 @@ func (q *Queue) carryOut(v *verb) {
 		}
 		q.afterSettled(func(err error) { v.done(n, err) })
 	case verbDelete:
-		q.seal(v)
+		q.delete(v)
 	case verbSubscribe:
 		q.used = q.vhost.b.cfg.Now()
 		err := q.admit(v.sub)
@@ -126,14 +126,13 @@ func (q *Queue) purge(ctx context.Context) (int, error) {
 
 // prepareDelete checks the conditions on the shard and returns the number of
 // ready messages. After nil no consumer is admitted, and what is published
-// waits for the queue's end. decided is called on the leader's shard at that moment, to
-// bring the end about: the caller may be gone by then.
-func (q *Queue) prepareDelete(ctx context.Context, ifUnused, ifEmpty bool, decided func()) (int, error) {
+// waits for the queue's end. Its leader brings that about: the caller may be gone by then.
+func (q *Queue) prepareDelete(ctx context.Context, ifUnused, ifEmpty bool) (int, error) {
 	if q.group == nil {
 		return 0, nil // offline: nobody can look into it; deleting it is the operator's way out
 	}
 	n, err := q.ask(ctx, &verb{
-		op: verbDelete, doing: "delete " + q.String(), ifUnused: ifUnused, ifEmpty: ifEmpty, decided: decided,
+		op: verbDelete, doing: "delete " + q.String(), ifUnused: ifUnused, ifEmpty: ifEmpty,
 	})
 	if isNotFound(err) {
 		return 0, nil // somebody else deleted it meanwhile

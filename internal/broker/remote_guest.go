@@ -348,7 +348,6 @@ func (g *guest) verb(f *fields) error {
 	case verbStatus, verbPurge:
 	case verbDelete:
 		v.ifUnused, v.ifEmpty = flags&verbIfUnused != 0, flags&verbIfEmpty != 0
-		v.decided = func() { g.q.expire() }
 	case verbSubscribe:
 		if err := g.subscribe(v, flags, f); err != nil {
 			return err

@@ -67,8 +67,7 @@ func (r *rig) node(id uint64, hosts bool, members []*Node, args record.Table) *r
 		metrics: newMetrics(nil),
 		leaders: NewLeaders(),
 	}
-	n.directory = &directory{b: n.Broker, group: new(replica.Group), closed: make(chan struct{})}
-	close(n.directory.closed) // what is sent to it is lost
+	n.directory = deafDirectory(n.Broker)
 	n.alarm.init()
 	n.sessions.Store(id << 44)
 	n.members.set(members, nil)
@@ -96,6 +95,13 @@ func (r *rig) node(id uint64, hosts bool, members []*Node, args record.Table) *r
 		r.t.Fatal(err)
 	}
 	return n
+}
+
+// deafDirectory is one that is closed: what is sent to it is lost.
+func deafDirectory(b *Broker) *directory {
+	d := &directory{b: b, group: new(replica.Group), closed: make(chan struct{})}
+	close(d.closed)
+	return d
 }
 
 func (n *rigNode) add(q *Queue) {
@@ -234,7 +240,6 @@ type rigRaft struct {
 	stuck   bool     // nothing is committed, and nothing heard of others
 	pending [][]byte // built and not committed
 	applied int
-	reads   []func(error) // not answered
 }
 
 // Events of a rigRaft.
@@ -244,8 +249,6 @@ type (
 	rigApply  struct{}
 	rigStick  struct{ stuck bool }
 	rigRing   struct{}
-	rigRead   struct{ done func(error) }
-	rigGiveUp struct{} // nobody says who leads
 	rigAsk    struct {
 		event any
 		done  chan struct{}
@@ -304,23 +307,14 @@ func (g *rigRaft) handle(event any) {
 		if g.leads {
 			g.leads = false
 			q.Follow(replica.ErrNotLeader)
-			g.commit(g.chance(len(g.pending) + 1))
+			if !g.stuck { // else it was replaced long ago, and all that it built is lost
+				g.commit(g.chance(len(g.pending) + 1))
+			}
 			g.pending = nil
 			g.apply()
-			g.answerReads(nil)
 		}
 	case rigStick:
 		g.stuck = e.stuck
-		if !g.stuck {
-			g.answerReads(nil)
-		}
-	case rigRead:
-		g.reads = append(g.reads, e.done)
-		if !g.stuck {
-			g.answerReads(nil)
-		}
-	case rigGiveUp:
-		g.answerReads(replica.ErrNotLeader)
 	case rigApply:
 		if g.leads && g.stuck {
 			return
@@ -334,20 +328,8 @@ func (g *rigRaft) handle(event any) {
 	case depart:
 		g.leads = false
 		q.Follow(e.reason)
-		g.answerReads(e.reason)
 	default:
 		q.Handle(event)
-	}
-}
-
-// Read implements electedGroup.
-func (g *rigRaft) Read(done func(error)) { g.Post(rigRead{done}) }
-
-func (g *rigRaft) answerReads(err error) {
-	reads := g.reads
-	g.reads = nil
-	for _, done := range reads {
-		done(err)
 	}
 }
 

@@ -88,7 +88,7 @@ func TestForwardedQueue(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := q.prepareDelete(ctx, false, true, nil); !errors.As(err, &e) || e.Kind != PreconditionFailed {
+			if _, err := q.prepareDelete(ctx, false, true); !errors.As(err, &e) || e.Kind != PreconditionFailed {
 				t.Fatalf("delete of a queue that is not empty: %v", err)
 			}
 			if n, err := b.session.PurgeQueue(ctx, name); n != 2 || err != nil {

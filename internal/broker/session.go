@@ -345,7 +345,7 @@ func (s *Session) DeleteQueue(ctx context.Context, name string, ifUnused, ifEmpt
 	if err != nil {
 		return 0, err
 	}
-	n, err := q.prepareDelete(ctx, ifUnused, ifEmpty, q.expire)
+	n, err := q.prepareDelete(ctx, ifUnused, ifEmpty)
 	if err != nil {
 		return 0, err
 	}

@@ -316,7 +316,7 @@ func (q *Queue) left(s *Subscription) {
 	}
 	q.orphaned = true
 	if !q.used.Before(q.rejoin) { // before, others may be on their way from the last leader
-		q.end(q.used)
+		q.seal()
 	}
 }
 

@@ -24,6 +24,13 @@
 // are consumers, and it is proposed in strides when a backlog is drained. What
 // a new leader finds below the watermark counts as delivered before.
 //
+// # The seal
+//
+// A queue that its rules end, or a condition of its deletion, is sealed first. Whether it is unused,
+// or empty, only its leader can say, and a leader that was replaced does not know that it was. An entry of
+// it that is committed proves that nobody was leader in between; and as the seal is in the log, whoever leads
+// afterwards takes no message, and sees to the deletion.
+//
 // # Entry payload
 //
 // After the record.Header (Count messages, the first one at Base) come
@@ -35,6 +42,7 @@
 //	2 watermark  offset below which messages may have been delivered
 //	3 messages   body bytes, flags (1: one of them has a TTL of its own), then Count
 //	             messages in their stored form (record.Message)
+//	4 seal       nothing: no message comes after this entry
 //
 // An entry without one of them leaves that part out. A settle section comes
 // before the messages and speaks of offsets below Base only.

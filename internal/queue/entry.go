@@ -47,6 +47,7 @@ const (
 	sectionSettle    = 1
 	sectionWatermark = 2
 	sectionMessages  = 3
+	sectionSeal      = 4
 )
 
 // flagExpiring marks a messages section in which a message has a TTL.
@@ -123,6 +124,9 @@ func appendWatermark(b []byte, off record.Offset) []byte {
 	var body [binary.MaxVarintLen64]byte
 	return appendSection(b, sectionWatermark, body[:binary.PutUvarint(body[:], uint64(off))])
 }
+
+// AppendSeal appends the seal to an entry without messages.
+func AppendSeal(b []byte) []byte { return appendSection(b, sectionSeal, nil) }
 
 func appendSection(b []byte, kind byte, body []byte) []byte {
 	b = append(b, kind)

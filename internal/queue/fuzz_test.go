@@ -29,8 +29,9 @@ func seedMachine(t testing.TB) (m *Machine, entry []byte) {
 }
 
 func FuzzApply(f *testing.F) {
-	_, entry := seedMachine(f)
+	seed, entry := seedMachine(f)
 	f.Add(entry)
+	f.Add(AppendSeal(record.Header{Base: seed.next}.Append(nil)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, _ := seedMachine(t)
 		count := m.Count()
@@ -52,6 +53,8 @@ func FuzzRestore(f *testing.F) {
 	m, entry := seedMachine(f)
 	f.Add(m.Snapshot(nil))
 	m.Apply(entry)
+	f.Add(m.Snapshot(nil))
+	m.sealed = true
 	f.Add(m.Snapshot(nil))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var m Machine

@@ -14,6 +14,7 @@ type Machine struct {
 	bytes     int64         // of the bodies of the live messages
 	delivered record.Offset // no message at or above it was ever delivered
 	expiring  record.Offset // no message at or above it has a TTL of its own
+	sealed    bool          // no message is added any more
 	settled   [reasons]uint64
 }
 
@@ -34,6 +35,9 @@ func (m *Machine) Bytes() int64 { return m.bytes }
 
 // Delivered is the offset at and above which nothing was ever delivered.
 func (m *Machine) Delivered() record.Offset { return m.delivered }
+
+// Sealed reports whether the queue takes no messages any more: it is to be deleted.
+func (m *Machine) Sealed() bool { return m.sealed }
 
 // Settled is the number of messages that left the queue for that reason.
 func (m *Machine) Settled(r Reason) uint64 { return m.settled[r] }
@@ -68,6 +72,8 @@ func (m *Machine) Apply(data []byte) (Applied, error) {
 			err = m.applyWatermark(body, h.End())
 		case sectionMessages:
 			a.Bytes, err = m.applyMessages(body, h)
+		case sectionSeal:
+			err = m.applySeal(body)
 		default:
 			err = fmt.Errorf("%w: unknown section %d", ErrEntry, kind)
 		}
@@ -114,6 +120,9 @@ func (m *Machine) applyMessages(body []byte, h record.Header) (bytes int64, err 
 	if err != nil {
 		return 0, err
 	}
+	if m.sealed {
+		return 0, fmt.Errorf("%w: messages after the seal", ErrEntry)
+	}
 	if m.next != h.Base || h.Count == 0 {
 		return 0, fmt.Errorf("%w: more messages than the %d announced", ErrEntry, h.Count)
 	}
@@ -124,4 +133,12 @@ func (m *Machine) applyMessages(body []byte, h record.Header) (bytes int64, err 
 		m.expiring = m.next
 	}
 	return b.Bytes, nil
+}
+
+func (m *Machine) applySeal(body []byte) error {
+	if len(body) != 0 {
+		return fmt.Errorf("%w: a seal of %d bytes", ErrEntry, len(body))
+	}
+	m.sealed = true
+	return nil
 }

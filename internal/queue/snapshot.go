@@ -11,14 +11,21 @@ import (
 // ErrSnapshot is returned for bytes that are not a queue's snapshot.
 var ErrSnapshot = errors.New("queue: not a snapshot")
 
-const snapshotVersion = 1
+const snapshotVersion = 2
 
-// Snapshot appends the state to b: a version byte, then the uvarints next
+// flagSealed marks the snapshot of a queue that is sealed.
+const flagSealed = 1
+
+// Snapshot appends the state to b: a version byte, a byte of flags (1: sealed), then the uvarints next
 // offset, delivered watermark, end of the expiring messages, bytes, number of
 // reasons and the count of each; then the live ranges as pairs of gap and
-// length, to the end.
+// length, to the end. Version 1 has no flags.
 func (m *Machine) Snapshot(b []byte) []byte {
-	b = append(b, snapshotVersion)
+	var flags byte
+	if m.sealed {
+		flags |= flagSealed
+	}
+	b = append(b, snapshotVersion, flags)
 	for _, v := range []uint64{uint64(m.next), uint64(m.delivered), uint64(m.expiring), uint64(m.bytes), uint64(reasons)} {
 		b = binary.AppendUvarint(b, v)
 	}
@@ -31,11 +38,16 @@ func (m *Machine) Snapshot(b []byte) []byte {
 // Restore replaces the state by a snapshot. After an error the machine must
 // not be used.
 func (m *Machine) Restore(b []byte) error {
-	if len(b) == 0 || b[0] != snapshotVersion {
+	var flags byte
+	switch {
+	case len(b) >= 2 && b[0] == snapshotVersion && b[1]&^flagSealed == 0:
+		flags, b = b[1], b[2:]
+	case len(b) >= 1 && b[0] == 1:
+		b = b[1:]
+	default:
 		return fmt.Errorf("%w: unknown version", ErrSnapshot)
 	}
 	var fields [5 + reasons]uint64
-	b = b[1:]
 	for i := range fields {
 		v, n := binary.Uvarint(b)
 		if n <= 0 || int64(v) < 0 {
@@ -48,6 +60,7 @@ func (m *Machine) Restore(b []byte) error {
 		delivered: record.Offset(fields[1]),
 		expiring:  record.Offset(fields[2]),
 		bytes:     int64(fields[3]),
+		sealed:    flags&flagSealed != 0,
 	}
 	copy(m.settled[:], fields[5:])
 	if fields[4] != uint64(reasons) || m.delivered > m.next || m.expiring > m.next {
