@@ -23,6 +23,7 @@ var expectVerbs = map[string]verb{
 			"| committed NAME N | the committed offsets of the topic's consumer group add up to N |\n" +
 			"| leader NAME WHO | WHO leads the queue, or the topic's first partition; leader NAME not WHO: somebody else does |\n" +
 			"| replicas NAME N | N nodes hold it |\n" +
+			"| live NAME N | N of them keep up, as the leader says |\n" +
 			"| members N | the cluster has N nodes |\n" +
 			"| down WHO, up WHO | the other nodes see it so |\n\n" +
 			"But for lost and twice it is waited for."},
@@ -170,7 +171,7 @@ func (w *world) expectOf(ctx context.Context, what string, p *phrase) error {
 			return fmt.Errorf("%d came twice", got)
 		}
 		return nil
-	case "ready", "committed", "replicas":
+	case "ready", "committed", "replicas", "live":
 		return await(ctx, func() error {
 			got, err := w.count(ctx, what, t)
 			if err == nil && got != want {
@@ -200,8 +201,11 @@ func (w *world) count(ctx context.Context, what string, t target) (int, error) {
 			return int(n), err
 		}
 	}
-	if what == "replicas" {
+	if what == "replicas" || what == "live" {
 		group, err := w.cluster.GroupOf(ctx, t.words()...)
+		if what == "live" {
+			return group.Live, err
+		}
 		return len(group.Replicas), err
 	}
 	return 0, fmt.Errorf("%w: there is no %s of that", errWorld, what)
