@@ -133,21 +133,23 @@ func TestPowerCut(t *testing.T) {
 				tried[id] = max(tried[id], v)
 			}
 		}
-		after := rng.IntN(40)
-		var once sync.Once
+		after := 1 + rng.IntN(40)
+		var syncs sync.Mutex // guards after: a WAL file is made, or flushed, meanwhile
 		var clone *vfs.Mem
 		var mu sync.Mutex // guards acked against the clone: what is acked before the cut must be on the disk that survives
 		dead := make(chan struct{})
 		fs.OnSync(func(vfs.SyncPoint) {
-			if after--; after > 0 {
+			syncs.Lock()
+			after--
+			cut := after == 0
+			syncs.Unlock()
+			if !cut {
 				return
 			}
-			once.Do(func() {
-				mu.Lock()
-				defer mu.Unlock()
-				clone = fs.CrashClone(rng.Uint64())
-				close(dead)
-			})
+			mu.Lock()
+			defer mu.Unlock()
+			clone = fs.CrashClone(rng.Uint64())
+			close(dead)
 		})
 		var producers sync.WaitGroup
 		for id, l := range n.ledgers {
@@ -213,7 +215,10 @@ func TestCoalescing(t *testing.T) {
 	l := n.ledgers[1]
 	held, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	fs.OnSync(func(vfs.SyncPoint) {
+	fs.OnSync(func(p vfs.SyncPoint) {
+		if p.Op != vfs.OpSyncData {
+			return // of the next WAL file, which may still be being made
+		}
 		once.Do(func() {
 			close(held)
 			<-release
@@ -248,7 +253,10 @@ func TestLargeEntriesDoNotWait(t *testing.T) {
 	l := n.ledgers[1]
 	held, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	fs.OnSync(func(vfs.SyncPoint) {
+	fs.OnSync(func(p vfs.SyncPoint) {
+		if p.Op != vfs.OpSyncData {
+			return // of the next WAL file, which may still be being made
+		}
 		once.Do(func() {
 			close(held)
 			<-release
