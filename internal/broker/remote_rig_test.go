@@ -300,6 +300,7 @@ func (g *rigRaft) handle(event any) {
 	q := g.queue
 	switch e := event.(type) {
 	case rigLead:
+		g.handle(rigFollow{}) // one that leads already begins another term
 		g.apply()
 		g.leads = true
 		q.Lead(e.term)
