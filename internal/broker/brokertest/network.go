@@ -34,6 +34,11 @@ func newNetwork() *network {
 func (n *network) reach(from *Node, to uint64) (*Node, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	return n.reaches(from, to)
+}
+
+// reaches is reach, with n.mu held.
+func (n *network) reaches(from *Node, to uint64) (*Node, error) {
 	other := n.nodes[to]
 	if n.nodes[from.ID] != from || other == nil || n.cut[[2]uint64{min(from.ID, to), max(from.ID, to)}] {
 		return nil, fmt.Errorf("%w: %d to %d", errCut, from.ID, to)
@@ -217,14 +222,14 @@ func (node *Node) Call(ctx context.Context, to uint64, service string, request [
 // Dial implements broker.Cluster.
 func (node *Node) Dial(_ context.Context, to uint64, service string) (net.Conn, error) {
 	n := node.cluster.net
-	other, err := n.reach(node, to)
+	n.mu.Lock()
+	defer n.mu.Unlock() // until hangUp finds it
+	other, err := n.reaches(node, to)
 	if err != nil {
 		return nil, err
 	}
 	here, there := net.Pipe()
-	n.mu.Lock()
 	n.conns[here], n.conns[there] = [2]uint64{node.ID, to}, [2]uint64{node.ID, to}
-	n.mu.Unlock()
 	go func() {
 		other.Broker.ServeStream(node.ID, service, there)
 		n.mu.Lock()
