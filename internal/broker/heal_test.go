@@ -91,6 +91,17 @@ func copied(t testing.TB, c *brokertest.Cluster, what string) {
 	})
 }
 
+// flushed waits until the first entries of a node's copy, at least so many, are below a checkpoint, in segments.
+func flushed(t testing.TB, n *brokertest.Node, what string, entries record.Index) {
+	t.Helper()
+	log := logOf(t, n, what).ID
+	for deadline := time.Now().Add(brokertest.Patience); n.Store.Log(log).FirstIndex() <= 1+entries; time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s is not flushed", what)
+		}
+	}
+}
+
 // lead makes a node the leader of a log.
 func lead(t testing.TB, c *brokertest.Cluster, what string, node uint64) {
 	t.Helper()
@@ -164,6 +175,7 @@ func TestDamagedCopyOfTheLeader(t *testing.T) {
 	}
 	lead(t, c, "topic 't'", 3)
 	copied(t, c, "topic 't'")
+	flushed(t, c.Node(3), "topic 't'", 10)
 	c.Shut(3)
 	if c.Damage(3, "seg", []byte("record-005")) == 0 {
 		t.Fatal("nothing of it has come to a segment")
@@ -292,6 +304,7 @@ func TestDamagedQueueOfTheLeader(t *testing.T) {
 	}
 	lead(t, c, "queue 'q'", 3)
 	copied(t, c, "queue 'q'")
+	flushed(t, c.Node(3), "queue 'q'", 10)
 	c.Shut(3)
 	if c.Damage(3, "seg", []byte("message-005")) == 0 {
 		t.Fatal("nothing of it has come to a segment")
