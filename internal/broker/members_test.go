@@ -175,8 +175,7 @@ func TestMinInsync(t *testing.T) {
 		t.Fatal(err)
 	}
 	appendSomewhere(t, c, "t", 0, "one")
-	topic, _ := c.Node(1).Broker.Topic("t")
-	leader := topic.Partitions[0].State().Leader
+	leader := c.Leader(logOf(t, c.Node(1), "topic 't'").ID).ID
 	down := 1 + leader%3
 	c.Kill(down)
 	code := func() int16 {

@@ -155,9 +155,13 @@ func TestQueueAnswersEveryoneAtTheEnd(t *testing.T) {
 	sub := n.consume(t, "q", b)
 	const count = 2000
 	answers := make(confirms, count)
+	closed := make(chan struct{})
 	for v := range uint64(count) {
 		if v == count/2 {
-			go n.host.Close()
+			go func() {
+				n.host.Close()
+				close(closed)
+			}()
 		}
 		if err := n.publishValue("q", v, 100, answers, v); err != nil {
 			t.Fatal(err)
@@ -165,7 +169,7 @@ func TestQueueAnswersEveryoneAtTheEnd(t *testing.T) {
 	}
 	settled := make(chan error, 1)
 	sub.Settle(Accept, nil, func(err error) { settled <- err })
-	n.host.Close()
+	<-closed
 	for range count {
 		<-answers
 	}
