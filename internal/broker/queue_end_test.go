@@ -49,8 +49,8 @@ func TestDeleteIsDecidedByWhoLeads(t *testing.T) {
 				if err := <-answer; !errors.As(err, &e) || e.Kind != PreconditionFailed {
 					t.Errorf("node %d, if-unused %v: got %v", asked, ifUnused, err)
 				}
-				synctest.Wait()
-				if r.nodes[0].queue.decided || r.nodes[1].queue.sealed {
+				_, decided := r.nodes[0].end()
+				if sealed, _ := r.nodes[1].end(); sealed || decided {
 					t.Errorf("node %d, if-unused %v: the end is decided", asked, ifUnused)
 				}
 			})
@@ -69,17 +69,15 @@ func TestDeleteWaitsForTheSeal(t *testing.T) {
 		first.put(t, "q", confirmed, 1, []byte("late"))
 		var e *Error
 		err := <-answer
-		synctest.Wait()
-		if !errors.As(err, &e) || e.Kind != Unavailable || first.queue.decided {
-			t.Fatalf("got %v, decided %v", err, first.queue.decided)
+		if _, decided := first.end(); !errors.As(err, &e) || e.Kind != Unavailable || decided {
+			t.Fatalf("got %v, decided %v", err, decided)
 		}
 		if err := <-confirmed; !errors.Is(err, replica.ErrUnknown) {
 			t.Errorf("published to a queue that may be sealed: %v", err)
 		}
 		first.raft.ask(rigStick{false})
 		first.raft.ask(rigApply{})
-		synctest.Wait()
-		if !first.queue.decided {
+		if _, decided := first.end(); !decided {
 			t.Error("the seal is committed, and nothing comes of it")
 		}
 	})
@@ -128,8 +126,7 @@ func TestSealOutlivesItsLeader(t *testing.T) {
 		}
 		r.lead(2)
 		second := r.nodes[1]
-		synctest.Wait()
-		if !second.queue.decided {
+		if _, decided := second.end(); !decided {
 			t.Error("the next leader does not ask for the deletion")
 		}
 		confirmed := make(confirms, 1)
@@ -197,14 +194,15 @@ func sealUnderFaults(t *testing.T, seed uint64) (sealed bool) {
 		w.clients.Wait()
 		r.nodes[leader-1].raft.ask(rigApply{})
 		time.Sleep(2 * awayWait)
-		synctest.Wait()
-		sealed = r.nodes[leader-1].queue.machine.Sealed()
+		sealed, _ = r.nodes[leader-1].end()
 		if sealed { // the catalog does that
 			for _, n := range r.nodes {
 				n.queue.remove()
 			}
 			synctest.Wait()
 		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		if w.answered != w.published {
 			t.Errorf("seed %d: of %d publishes %d were answered", seed, w.published, w.answered)
 		}
@@ -227,7 +225,7 @@ type sealWorld struct {
 	mu        sync.Mutex // guards the rest
 	confirmed map[string]bool
 	delivered map[string]bool
-	published int
+	published int // the test's own
 	answered  int
 	deleted   bool
 }

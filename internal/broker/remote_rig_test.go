@@ -249,6 +249,7 @@ type (
 	rigApply  struct{}
 	rigStick  struct{ stuck bool }
 	rigRing   struct{}
+	rigLook   func() // at what the shard owns
 	rigAsk    struct {
 		event any
 		done  chan struct{}
@@ -272,6 +273,12 @@ func (g *rigRaft) ask(event any) {
 	done := make(chan struct{})
 	g.Post(rigAsk{event, done})
 	<-done
+}
+
+// end tells how far the end of the queue has come.
+func (n *rigNode) end() (sealed, decided bool) {
+	n.raft.ask(rigLook(func() { sealed, decided = n.queue.sealed, n.queue.decided }))
+	return sealed, decided
 }
 
 func (g *rigRaft) loop() {
@@ -324,6 +331,8 @@ func (g *rigRaft) handle(event any) {
 			g.commit(len(g.pending))
 		}
 		g.apply()
+	case rigLook:
+		e()
 	case rigRing:
 		q.Timer(time.Now())
 	case depart:
