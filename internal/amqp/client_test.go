@@ -357,8 +357,8 @@ func TestSlowReaderIsBoundedAndCutOff(t *testing.T) {
 		c.Wait()
 	}
 	slow := n.raw(t).open()
-	slow.write(consumeFrame(queue))
 	conn := n.conn(t, 2)
+	slow.write(consumeFrame(queue))
 	eventually(t, "the slow reader is cut off", func() bool {
 		conn.out.mu.Lock()
 		used := conn.out.used()

@@ -110,7 +110,7 @@ func TestTransactionsOfAConnection(t *testing.T) {
 // the memory for such. They are cut off when others need it, and nobody else is.
 func TestIntakeIsShared(t *testing.T) {
 	const limit = 4 << 20
-	n := startNode(t, func(c *Config) { c.Intake = broker.NewIntake(limit, 100*time.Millisecond) })
+	n := startNode(t, func(c *Config) { c.Intake = broker.NewIntake(limit, time.Second) })
 	queue := durable(t, n.channel(t))
 	const size = 1 << 20
 	var hostile []*rawClient

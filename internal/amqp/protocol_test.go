@@ -145,23 +145,27 @@ func TestUnlimitedFramesOfAClient(t *testing.T) {
 }
 
 func TestHandshakeTimeout(t *testing.T) {
-	n := startNode(t, func(c *Config) { c.HandshakeTimeout = 200 * time.Millisecond })
-	for name, play := range map[string]func(*rawClient){
-		"silent":          func(*rawClient) {},
-		"half a header":   func(c *rawClient) { c.write([]byte("AMQP")) },
-		"stops in tune":   func(c *rawClient) { c.login() },
-		"slow byte, open": func(c *rawClient) { c.login(); c.write([]byte{1}) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			c := n.raw(t)
-			play(c)
-			for {
-				if _, err := c.next(); err != nil {
-					return // the stream ended before the test's patience
+	// Long enough for the logins below on a machine that does something else now and then.
+	n := startNode(t, func(c *Config) { c.HandshakeTimeout = time.Second })
+	t.Run("clients", func(t *testing.T) {
+		for name, play := range map[string]func(*rawClient){
+			"silent":          func(*rawClient) {},
+			"half a header":   func(c *rawClient) { c.write([]byte("AMQP")) },
+			"stops in tune":   func(c *rawClient) { c.login() },
+			"slow byte, open": func(c *rawClient) { c.login(); c.write([]byte{1}) },
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				c := n.raw(t)
+				play(c)
+				for {
+					if _, err := c.next(); err != nil {
+						return // the stream ended before the test's patience
+					}
 				}
-			}
-		})
-	}
+			})
+		}
+	})
 	eventually(t, "no connection is left", func() bool {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -173,7 +177,7 @@ func TestHeartbeats(t *testing.T) {
 	n := startNode(t, nil)
 	c := n.raw(t)
 	c.login()
-	c.send(0, &spec.ConnectionTuneOK{Heartbeat: 1}, &spec.ConnectionOpen{VirtualHost: "/"})
+	c.send(0, &spec.ConnectionTuneOK{Heartbeat: 2}, &spec.ConnectionOpen{VirtualHost: "/"})
 	c.expect(&spec.ConnectionOpenOK{})
 	h, err := c.f.next()
 	if err != nil || h.kind != spec.FrameHeartbeat {

@@ -204,9 +204,11 @@ func TestSlowReaderIsCutOff(t *testing.T) {
 	req := fetchRequest(1, 50<<20, 0, want{topic, 0, 0, 50 << 20})
 	req.Version = 11
 	c := dial(t, n.addr)
+	var requests []byte
 	for i := range int32(5) {
-		send(t, c, frameOf(req, i))
+		requests = append(requests, frameOf(req, i)...)
 	}
+	send(t, c, requests) // at once: before a second write it may be cut off
 	await(t, "the connection is closed", func() bool {
 		n.server.mu.Lock()
 		defer n.server.mu.Unlock()
@@ -216,7 +218,7 @@ func TestSlowReaderIsCutOff(t *testing.T) {
 }
 
 func TestSilentConnectionsAreClosed(t *testing.T) {
-	_, addr := newTestServer(t, Config{firstRequest: 100 * time.Millisecond, stall: 100 * time.Millisecond})
+	_, addr := newTestServer(t, Config{firstRequest: time.Second, stall: time.Second})
 	frame := frameOf(apiVersionsRequest(3), 1)
 	t.Run("a byte now and then", func(t *testing.T) {
 		c := dial(t, addr)
@@ -225,11 +227,11 @@ func TestSilentConnectionsAreClosed(t *testing.T) {
 			if _, err := c.Write(frame[i%4 : i%4+1]); err != nil {
 				break
 			}
-			if readTimeout(c, 10*time.Millisecond) {
+			if readTimeout(c, 100*time.Millisecond) { // so that the request would take some seconds
 				break
 			}
 		}
-		if d := time.Since(start); d > 5*time.Second {
+		if d := time.Since(start); d > 10*time.Second {
 			t.Errorf("closed after %v", d)
 		}
 	})

@@ -148,6 +148,18 @@ func (n *groupNode) awaitCommitted(group, topic string, total int64) {
 	})
 }
 
+// awaitOneGeneration waits until the group is stable, and both of its members know
+// of the generation: the coordinator is that far before its clients are.
+func (n *groupNode) awaitOneGeneration(group string, a, b *groupConsumer) {
+	n.t.Helper()
+	n.awaitGroup(group, "Stable", 2)
+	await(n.t, "both are in one generation", func() bool {
+		_, g := a.client.GroupMetadata()
+		_, h := b.client.GroupMetadata()
+		return g == h && g > 0 && n.group(group).State == "Stable"
+	})
+}
+
 func TestClientsShareAGroup(t *testing.T) {
 	n := startGroupNode(t, vfs.NewMem(), nil)
 	defer n.stop()
@@ -194,12 +206,7 @@ func TestClientsDoNotNoticeARestart(t *testing.T) {
 	}()
 	n.produce(0, 400)
 	awaitAll(t, 400, a, b)
-	n.awaitGroup("g", "Stable", 2)
-	await(t, "both to have partitions in one generation", func() bool {
-		_, g := a.client.GroupMetadata()
-		_, h := b.client.GroupMetadata()
-		return g == h && g > 0 && n.group("g").State == "Stable"
-	})
+	n.awaitOneGeneration("g", a, b)
 	lost := a.losses() + b.losses()
 	_, generation := a.client.GroupMetadata()
 	for round := range 4 {
@@ -229,7 +236,7 @@ func TestAStaticClientComesBack(t *testing.T) {
 	defer b.close()
 	n.produce(0, 400)
 	awaitAll(t, 400, a, b)
-	n.awaitGroup("g", "Stable", 2)
+	n.awaitOneGeneration("g", a, b)
 	old, generation := a.client.GroupMetadata()
 	lost := b.losses()
 	a.close() // keeps its place

@@ -22,7 +22,7 @@ func largeRequest() *kmsg.ApiVersionsRequest {
 // use up the memory for such. They are cut off when others need it, and nobody else is.
 func TestIntakeIsShared(t *testing.T) {
 	const limit = 4 << 20
-	intake := broker.NewIntake(limit, 100*time.Millisecond)
+	intake := broker.NewIntake(limit, time.Second)
 	_, addr := newTestServer(t, Config{Intake: intake})
 	for range 6 {
 		c := dial(t, addr)

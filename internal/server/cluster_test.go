@@ -76,6 +76,32 @@ func listenAside(t testing.TB) net.Listener {
 	return l
 }
 
+// asideAddr is an address as that of listenAside, where nobody listens.
+func asideAddr(t testing.TB) string {
+	t.Helper()
+	l := listenAside(t)
+	l.Close()
+	return l.Addr().String()
+}
+
+// unready returns nil when the node that serves HTTP there says that it is not ready, and why.
+func unready(addr, why string) error {
+	defer http.DefaultClient.CloseIdleConnections()
+	resp, err := http.Get("http://" + addr + "/readyz")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode == http.StatusOK || !strings.Contains(string(body), why) {
+		return fmt.Errorf("%d %s", resp.StatusCode, body)
+	}
+	return nil
+}
+
 func (c *testCluster) ids() (ids []uint64) {
 	for id := range c.nodes {
 		ids = append(ids, id)
@@ -626,31 +652,14 @@ func TestClusterWithTLS(t *testing.T) {
 func TestReadyzSaysWhatIsMissing(t *testing.T) {
 	c := &testCluster{t: t, nodes: map[uint64]*testNode{}, setup: func(*Config) {}}
 	t.Cleanup(c.stop)
-	l := listenAside(t)
-	http1 := l.Addr().String()
-	l.Close()
-	c.setup = func(cfg *Config) { cfg.HTTP.Listen = http1 }
+	addr := asideAddr(t)
+	c.setup = func(cfg *Config) { cfg.HTTP.Listen = addr }
 	one := c.add(1)
 	c.join = []string{one.addr, "127.0.0.1:1"}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- c.try(ctx, 1) }()
-	c.eventually("it says whom it waits for", func() error {
-		resp, err := http.Get("http://" + http1 + "/readyz")
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		body, err := io.ReadAll(resp.Body)
-		if err != nil {
-			return err
-		}
-		if resp.StatusCode == http.StatusOK || !strings.Contains(string(body), "no answer from 127.0.0.1:1") {
-			return fmt.Errorf("%d %s", resp.StatusCode, body)
-		}
-		return nil
-	})
-	http.DefaultClient.CloseIdleConnections()
+	c.eventually("it says whom it waits for", func() error { return unready(addr, "no answer from 127.0.0.1:1") })
 	cancel()
 	if err := <-ended; err == nil {
 		t.Error("it started")

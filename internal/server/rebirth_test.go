@@ -91,9 +91,19 @@ func TestDamagedDirectoryThatIsNeeded(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	short, giveUp := context.WithTimeout(ctx, 3*time.Second)
+	addr := asideAddr(t)
+	c.setup = func(cfg *Config) {
+		if cfg.Cluster.NodeID == 3 {
+			cfg.HTTP.Listen = addr
+		}
+	}
+	patient, giveUp := context.WithCancel(ctx)
 	defer giveUp()
-	if err := c.try(short, 3); err == nil || !strings.Contains(err.Error(), "has no other replica") {
+	ended := make(chan error, 1)
+	go func() { ended <- c.try(patient, 3) }()
+	c.eventually("it says what it waits for", func() error { return unready(addr, "has no other replica") })
+	giveUp()
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "has no other replica") {
 		t.Fatalf("a directory with the only copy of a partition: %v", err)
 	}
 	if names, err := c.nodes[3].fs.List("/data"); err != nil || len(names) < len(before) {
