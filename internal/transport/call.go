@@ -168,6 +168,10 @@ func (c *callConn) call(ctx context.Context, service string, request []byte) ([]
 	}
 	select {
 	case r := <-done:
+		if at, ok := ctx.Deadline(); ok && r.err != nil && !time.Now().Before(at) {
+			<-ctx.Done() // its timer is late, and the server's was not
+			return nil, ctx.Err()
+		}
 		return r.answer, r.err
 	case <-ctx.Done():
 		c.mu.Lock()

@@ -251,6 +251,25 @@ func TestCalls(t *testing.T) {
 	}
 	<-ended
 
+	// A machine that was busy may hear of the server's deadline before of its own.
+	overdue := &lateContext{Context: ctx, done: make(chan struct{})}
+	late := make(chan error, 1)
+	go func() {
+		_, err := one.Call(overdue, 2, "wait", nil)
+		late <- err
+	}()
+	<-ended
+	eventually(t, "the answer is there", func() bool {
+		c := one.peer(2).caller.alive()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.waiting) == 0
+	})
+	close(overdue.done)
+	if err := <-late; !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("overdue: %v", err)
+	}
+
 	// A node that is gone is not called; one that goes loses its calls.
 	called := make(chan error, 1)
 	go func() {
@@ -271,6 +290,24 @@ func TestCalls(t *testing.T) {
 		_, err := one.Call(ctx, 2, "double", nil)
 		return errors.Is(err, ErrUnreachable)
 	})
+}
+
+// lateContext has a deadline that has passed, and whose timer is late.
+type lateContext struct {
+	context.Context
+	done chan struct{}
+}
+
+func (c *lateContext) Deadline() (time.Time, bool) { return time.Unix(1, 0), true }
+func (c *lateContext) Done() <-chan struct{}       { return c.done }
+
+func (c *lateContext) Err() error {
+	select {
+	case <-c.done:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
 }
 
 func TestStreams(t *testing.T) {
