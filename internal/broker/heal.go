@@ -206,6 +206,7 @@ func (h *healer) comeBack(ctx context.Context, p *catalog.Placement) {
 	if since := h.active[p.Log]; since.IsZero() {
 		h.b.log.Warn("the damaged copy of a log was deleted", "log", p.Log)
 		h.active[p.Log] = now
+		h.opened(p.Log, nil) // what was wrong with it says nothing of the next one, which is not open at once
 	} else if now.Sub(since) >= returnAfter {
 		if err := h.change(ctx, &catalog.Command{Return: &catalog.Return{Log: p.Log, Replica: me}}); err != nil {
 			h.b.log.Warn("a replica that is rebuilt does not come back yet", "log", p.Log, "error", err)
