@@ -116,7 +116,7 @@ func (w *world) whoIs(ctx context.Context, p *phrase) ([]*clustertest.Node, erro
 	case "others":
 		return w.cluster.Others(w.it...), nil
 	case "controller":
-		return w.one(w.cluster.LeaderOf(ctx, "the catalog"))
+		return w.one(w.leaderOf(ctx, "the catalog"))
 	case "coordinator":
 		return w.one(w.coordinator(ctx, p.word("the name of a topic")))
 	case "leader", "follower":
@@ -149,17 +149,30 @@ func (w *world) one(n *clustertest.Node, err error) ([]*clustertest.Node, error)
 }
 
 // leader waits until somebody leads.
-func (w *world) leader(ctx context.Context, t target) (leader *clustertest.Node, err error) {
+func (w *world) leader(ctx context.Context, t target) (*clustertest.Node, error) {
+	return w.leaderOf(ctx, t.words()...)
+}
+
+func (w *world) leaderOf(ctx context.Context, words ...string) (*clustertest.Node, error) {
+	group, err := w.group(ctx, words...)
+	if err != nil {
+		return nil, err
+	}
+	return w.cluster.Node(group.Leader), nil
+}
+
+// group waits until somebody leads. Who was told of the death of a leader meanwhile knows none for a moment.
+func (w *world) group(ctx context.Context, words ...string) (group clustertest.Group, err error) {
 	err = await(ctx, func() (err error) {
-		leader, err = w.cluster.LeaderOf(ctx, t.words()...)
+		group, err = w.cluster.GroupOf(ctx, words...)
 		return err
 	})
-	return leader, err
+	return group, err
 }
 
 // follower is never a node that is dead: after "kill leader NAME" the lead may have passed on already, or not yet.
 func (w *world) follower(ctx context.Context, t target, leader *clustertest.Node) (*clustertest.Node, error) {
-	group, err := w.cluster.GroupOf(ctx, t.words()...)
+	group, err := w.group(ctx, t.words()...)
 	if err != nil {
 		return nil, err
 	}
@@ -178,9 +191,13 @@ func (w *world) coordinator(ctx context.Context, topic string) (*clustertest.Nod
 		return nil, err
 	}
 	defer cl.Close()
-	found := kadm.NewClient(cl).FindGroupCoordinators(ctx, groupOf(topic))[groupOf(topic)]
-	if found.Err != nil {
-		return nil, found.Err
+	var found kadm.FindCoordinatorResponse
+	err = await(ctx, func() error { // the group of its offsets may have no leader yet
+		found = kadm.NewClient(cl).FindGroupCoordinators(ctx, groupOf(topic))[groupOf(topic)]
+		return found.Err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return w.cluster.Node(uint64(found.NodeID)), nil
 }
