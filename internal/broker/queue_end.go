@@ -15,7 +15,7 @@ func (q *Queue) delete(v *verb) {
 	switch {
 	case v.ifUnused && q.leader.Consumers() > 0:
 		v.done(0, errorf(PreconditionFailed, "%s in use", q))
-	case v.ifEmpty && (n > 0 || q.built > 0): // what is on its way would be confirmed before the seal
+	case v.ifEmpty && (n > 0 || q.leader.Dying() > 0 || q.built > 0): // what is on its way would be confirmed before the seal
 		v.done(0, errorf(PreconditionFailed, "%s not empty", q))
 	case !v.ifUnused && !v.ifEmpty: // what its successor has must go, too; and it may have lost its majority
 		q.sealed, q.decided = true, true

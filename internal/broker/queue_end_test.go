@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"waybill/internal/record"
 	"waybill/internal/replica"
 )
 
@@ -115,6 +116,33 @@ func TestDeleteSeesWhatIsOnItsWay(t *testing.T) {
 			t.Error(err)
 		}
 		r.expectDepth(t, 1, 1, 0, 4)
+	})
+}
+
+// A message that no dead-letter queue has taken yet is only here: the queue is not empty.
+func TestDeleteSeesWhatIsBeingDeadLettered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newTestVHost()
+		full := v.testQueue("full", record.Table{"x-max-length": int32(1), "x-overflow": "reject-publish"})
+		q := v.testQueue("q", record.Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "full"})
+		full.put("before")
+		q.put("dead")
+		s, sink := consume(t, q, SubscribeOptions{}, 1)
+		sink.expect(t, "dead")
+		s.Settle(Discard, sink.offsets, nil)
+		s.Close()
+		synctest.Wait()
+		var e *Error
+		if _, err := q.prepareDelete(t.Context(), true, true); !errors.As(err, &e) || e.Kind != PreconditionFailed {
+			t.Fatalf("deleted with a message that is nowhere else: %v", err)
+		}
+		_, sink = consume(t, full, SubscribeOptions{NoAck: true}, 1)
+		sink.expect(t, "before")
+		time.Sleep(burialRetry) // of the bubble
+		full.expectDepth(t, 1, 0, 4)
+		if _, err := q.prepareDelete(t.Context(), true, true); err != nil {
+			t.Error(err)
+		}
 	})
 }
 
