@@ -209,6 +209,12 @@ func TestSlowReaderIsCutOff(t *testing.T) {
 		requests = append(requests, frameOf(req, i)...)
 	}
 	send(t, c, requests) // at once: before a second write it may be cut off
+	sent, next := 0, frameOf(req, 5)
+	await(t, "the connection is cut off", func() bool { // as the client hears when it goes on with another request
+		_, err := c.Write(next[sent%len(next):][:1])
+		sent++
+		return err != nil
+	})
 	await(t, "the connection is closed", func() bool {
 		n.server.mu.Lock()
 		defer n.server.mu.Unlock()
