@@ -43,6 +43,9 @@ type proposal struct {
 	done chan answer // capacity 1
 }
 
+// misplaced asks to look again whether a replica shall be on this node.
+type misplaced struct{ queue *Queue }
+
 type answer struct {
 	result catalog.Result
 	index  record.Index // of the entry that carried the command
@@ -148,6 +151,13 @@ func (d *directory) Snapshot(b []byte) ([]byte, func(from, to record.Offset) boo
 // Handle implements replica.Machine. A single node will lead in a moment, if it does not
 // yet; in a cluster the proposer looks for the leader.
 func (d *directory) Handle(event any) {
+	if m, ok := event.(misplaced); ok {
+		if log := m.queue.spec.Log; !m.queue.here() && d.b.host.IsOpen(log) { // else the news of the move has found it
+			d.b.groups.Delete(log)
+			m.queue.move(false)
+		}
+		return
+	}
 	p := event.(*proposal)
 	if !d.leads && d.b.cfg.Cluster != nil {
 		p.done <- answer{err: replica.ErrNotLeader}

@@ -62,6 +62,7 @@ func (g *loopGroup) loop() {
 		}
 		for i, event := range events {
 			if _, ok := event.(arrive); ok && g.hand(events[i+1:]) {
+				g.queue.opened()
 				return
 			}
 			g.queue.Handle(event)
@@ -115,7 +116,22 @@ func (q *Queue) arrive() {
 		q.group = g
 		q.mu.Unlock()
 		g.Start()
+		q.opened()
 	}
+}
+
+// opened: who has moved the replica away while it was being opened has found no raft group to remove. It is for
+// the catalog's shard to look again: what comes and goes has one order only there.
+func (q *Queue) opened() {
+	if !q.here() {
+		q.vhost.b.directory.group.Post(misplaced{q})
+	}
+}
+
+// here reports whether a replica of the queue shall be on this node.
+func (q *Queue) here() bool {
+	p := q.vhost.b.places.get(q.spec.Log)
+	return p != nil && p.Holds(q.vhost.b.cfg.Replica)
 }
 
 // arrived goes on with the inbox of the loopGroup that has driven the queue so far.
