@@ -123,11 +123,12 @@ func (c *Cluster) Add() (*Node, error) {
 	return n, n.Launch()
 }
 
-// Forget ends a node, which was removed from the cluster, and takes it off the list.
+// Forget ends a node, which was removed from the cluster, and takes it off the list. Who has taken the
+// list before keeps it as it was.
 func (c *Cluster) Forget(n *Node) {
 	n.Resume()
 	n.Kill()
-	c.Nodes = slices.DeleteFunc(c.Nodes, func(other *Node) bool { return other == n })
+	c.Nodes = c.Others(n)
 }
 
 // Node returns the node with that id.
