@@ -127,25 +127,34 @@ func (n *Node) Change(ctx context.Context, verb string, args map[string]any) err
 	return n.ask(ctx, http.MethodPost, "/api/cluster/"+verb, args, nil)
 }
 
-// GroupOf looks for the raft group whose description holds all the words.
+// GroupOf asks one node after the other for the raft group whose description holds all the words.
 func (c *Cluster) GroupOf(ctx context.Context, words ...string) (Group, error) {
-	var errs []error
+	errs := []error{fmt.Errorf("no node knows the leader of %q", words)}
 	for _, n := range c.Nodes {
 		if !n.Running() || n.paused {
 			continue
 		}
-		groups, err := n.Groups(ctx)
-		if err != nil {
-			errs = append(errs, err)
-			continue
+		g, err := n.GroupOf(ctx, words...)
+		if err == nil {
+			return g, nil
 		}
-		for _, g := range groups {
-			if containsAll(g.What, words) && g.Leader != 0 {
-				return g, nil
-			}
+		errs = append(errs, err)
+	}
+	return Group{}, errors.Join(errs...)
+}
+
+// GroupOf asks the node for the raft group whose description holds all the words, and who leads it.
+func (n *Node) GroupOf(ctx context.Context, words ...string) (Group, error) {
+	groups, err := n.Groups(ctx)
+	if err != nil {
+		return Group{}, err
+	}
+	for _, g := range groups {
+		if containsAll(g.What, words) && g.Leader != 0 {
+			return g, nil
 		}
 	}
-	return Group{}, errors.Join(append(errs, fmt.Errorf("no node knows the leader of %q", words))...)
+	return Group{}, fmt.Errorf("node %d does not know the leader of %q", n.ID, words)
 }
 
 func containsAll(text string, words []string) bool {

@@ -201,12 +201,17 @@ func (w *world) count(ctx context.Context, what string, t target) (int, error) {
 			return int(n), err
 		}
 	}
-	if what == "replicas" || what == "live" {
+	switch what {
+	case "replicas":
 		group, err := w.cluster.GroupOf(ctx, t.words()...)
-		if what == "live" {
-			return group.Live, err
-		}
 		return len(group.Replicas), err
+	case "live": // the others know what they were told last
+		leader, err := w.leader(ctx, t)
+		if err != nil {
+			return 0, err
+		}
+		group, err := leader.GroupOf(ctx, t.words()...)
+		return group.Live, err
 	}
 	return 0, fmt.Errorf("%w: there is no %s of that", errWorld, what)
 }
