@@ -35,6 +35,10 @@ func (l *lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// devTestPort is neither one of those that other tests choose for their brokers nor one that the system gives to
+// outgoing connections: the tests of packages run side by side.
+const devTestPort = "32710"
+
 func TestDev(t *testing.T) {
 	out := &lines{want: "waybill cluster status --url", seen: make(chan struct{})}
 	ctx, stop := context.WithCancel(t.Context())
@@ -42,7 +46,7 @@ func TestDev(t *testing.T) {
 	code := make(chan int, 1)
 	var stderr bytes.Buffer
 	go func() {
-		code <- Run(ctx, []string{"dev", "--nodes", "1", "--base-port", "23710", "--data-dir", t.TempDir(), "--", "--log-format", "json"},
+		code <- Run(ctx, []string{"dev", "--nodes", "1", "--base-port", devTestPort, "--data-dir", t.TempDir(), "--", "--log-format", "json"},
 			strings.NewReader(""), out, &stderr)
 	}()
 	select {
