@@ -68,7 +68,7 @@ func (q *queue) over(ctx context.Context, nodes []*clustertest.Node, work func(*
 // connect connects to one node, which may be slow, until ctx ends. What is done over that connection is done once.
 func connect(ctx context.Context, n *clustertest.Node, dial stock.Dial) (conn *amqp.Connection, ch *amqp.Channel, err error) {
 	err = await(ctx, func() (err error) {
-		conn, ch, err = stock.AMQP(n.Broker.AMQP, dial)
+		conn, ch, err = stock.LastingAMQP(n.Broker.AMQP, dial)
 		return err
 	})
 	return conn, ch, err

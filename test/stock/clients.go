@@ -11,10 +11,12 @@ import (
 
 // Times of the clients.
 const (
-	dialTimeout = time.Second
-	handshake   = 2 * time.Second // a paused node accepts a connection, and says nothing
-	closing     = time.Second
-	patience    = time.Minute
+	dialTimeout   = time.Second
+	handshake     = 2 * time.Second // a paused node accepts a connection, and says nothing
+	heartbeat     = time.Second
+	longHeartbeat = 20 * time.Second
+	closing       = time.Second
+	patience      = time.Minute
 )
 
 // Dial connects a client to an address. Tests hand in one of their own to cut connections.
@@ -26,10 +28,20 @@ func Connect(ctx context.Context, network, addr string) (net.Conn, error) {
 	return d.DialContext(ctx, network, addr)
 }
 
-// AMQP connects to a node and opens a channel.
+// AMQP connects to a node and opens a channel. The client gives the connection up when it has heard nothing for one and a
+// half of its heartbeats, which may only be that one of the two got no time: who uses it connects again.
 func AMQP(addr string, dial Dial) (*amqp.Connection, *amqp.Channel, error) {
+	return connect(addr, dial, heartbeat)
+}
+
+// LastingAMQP is AMQP for a connection to a node that lives, over which something is done once.
+func LastingAMQP(addr string, dial Dial) (*amqp.Connection, *amqp.Channel, error) {
+	return connect(addr, dial, longHeartbeat)
+}
+
+func connect(addr string, dial Dial, heartbeat time.Duration) (*amqp.Connection, *amqp.Channel, error) {
 	conn, err := amqp.DialConfig("amqp://guest:guest@"+addr, amqp.Config{
-		Heartbeat: time.Second,
+		Heartbeat: heartbeat,
 		Dial: func(network, addr string) (net.Conn, error) {
 			c, err := dial(context.Background(), network, addr)
 			if err == nil {
