@@ -23,10 +23,10 @@ func (w *world) load(name string, t target) {
 	}
 	w.loads[name] = l
 	w.unread = true
-	v := w.producer()
+	run := t.load(w.producer())
 	w.t.Cleanup(l.end)
 	go func() {
 		defer close(l.done)
-		t.load(ctx, v)
+		run(ctx)
 	}()
 }

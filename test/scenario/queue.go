@@ -177,15 +177,18 @@ func (q *queue) refused(ctx context.Context, n int, next check.Value, through []
 	return found, err
 }
 
-func (q *queue) load(ctx context.Context, next check.Value) {
-	_ = q.over(ctx, nil, func(ch *amqp.Channel) error { // it ends with ctx
-		p, err := q.publisher(ch)
-		for err == nil && ctx.Err() == nil {
-			_, err = p.offer(ctx, &next, burst)
-			pause(ctx, pace)
-		}
-		return err
-	})
+func (q *queue) load(next check.Value) func(context.Context) {
+	nodes := q.w.cluster.Nodes
+	return func(ctx context.Context) {
+		_ = q.over(ctx, nodes, func(ch *amqp.Channel) error { // it ends with ctx
+			p, err := q.publisher(ch)
+			for err == nil && ctx.Err() == nil {
+				_, err = p.offer(ctx, &next, burst)
+				pause(ctx, pace)
+			}
+			return err
+		})
+	}
 }
 
 // pause lets time pass at the pace of a load.

@@ -172,23 +172,25 @@ func (t *topic) refused(ctx context.Context, n int, next check.Value, through []
 	return found, err
 }
 
-func (t *topic) load(ctx context.Context, next check.Value) {
+func (t *topic) load(next check.Value) func(context.Context) {
 	cl, err := t.client(nil)
 	if err != nil {
 		t.w.t.Error(err)
-		return
+		return func(context.Context) {}
 	}
-	defer cl.Close()
-	for ctx.Err() == nil {
-		for range burst {
-			t.produce(context.Background(), cl, &next, func(check.Value, error) {})
+	return func(ctx context.Context) {
+		defer cl.Close()
+		for ctx.Err() == nil {
+			for range burst {
+				t.produce(context.Background(), cl, &next, func(check.Value, error) {})
+			}
+			pause(ctx, pace)
 		}
-		pause(ctx, pace)
-	}
-	last, cancel := context.WithTimeout(context.Background(), soon)
-	defer cancel()
-	if err := cl.Flush(last); err != nil {
-		t.w.t.Errorf("what was sent last to %s is not answered: %v", t.name, err)
+		last, cancel := context.WithTimeout(context.Background(), soon)
+		defer cancel()
+		if err := cl.Flush(last); err != nil {
+			t.w.t.Errorf("what was sent last to %s is not answered: %v", t.name, err)
+		}
 	}
 }
 

@@ -37,8 +37,8 @@ type target interface {
 	publish(ctx context.Context, n int, v check.Value, through []*clustertest.Node) error
 	// refused publishes n messages once; it returns what they were refused with.
 	refused(ctx context.Context, n int, v check.Value, through []*clustertest.Node) (stock.Count, error)
-	// load publishes until ctx ends.
-	load(ctx context.Context, v check.Value)
+	// load returns what publishes until ctx ends, through the nodes that there are now.
+	load(v check.Value) (run func(ctx context.Context))
 	// consume takes n messages and says that it is done with them.
 	consume(ctx context.Context, n int, through []*clustertest.Node) error
 	// drain reads what is left.
