@@ -18,9 +18,18 @@ type ReadResult struct {
 	LastStable    record.Offset
 	LogStart      record.Offset
 	// Batches are runs of whole record batches, one after the other. The first
-	// batch holds the offset asked for. Shared: read only.
+	// batch holds the offset asked for. Shared: read only, and gone after Release.
 	Batches [][]byte
 	Size    int // bytes of all runs
+
+	loan *storage.Loan
+}
+
+// Release lets the memory of the batches be used again. It may be called
+// again; who forgets it leaves the memory to the garbage collector.
+func (r *ReadResult) Release() {
+	r.loan.Release()
+	r.loan, r.Batches, r.Size = nil, nil, 0
 }
 
 // Read returns batches from off on, only committed ones, at least one when there is any
@@ -39,26 +48,54 @@ func (p *Partition) Read(off record.Offset, maxBytes int) (ReadResult, error) {
 		return r, nil
 	}
 	// The log counts what entries have around their batches; fit cuts exactly.
-	entries, err := p.group.Log().ReadFrom(off, high, maxBytes+maxBytes/8+1<<10, true)
+	loan, err := p.group.Log().Borrow(off, high, maxBytes+maxBytes/8+1<<10)
 	if err != nil {
 		return r, p.readError(off, err)
 	}
-	for _, e := range entries {
+	r.loan = loan
+	if err := r.fill(off, maxBytes); err != nil {
+		r.Release()
+		return r, p.readError(off, err)
+	}
+	if len(r.Batches) > 0 && record.Batch(r.Batches[0]).BaseOffset() > off || len(r.Batches) == 0 {
+		return p.missing(off, r)
+	}
+	r.own()
+	return r, nil
+}
+
+// holdFactor is how much more memory than they take batches may hold on to.
+const holdFactor = 4
+
+// own copies a few batches that hold on to much: whoever bounds the memory of
+// responses counts only them.
+func (r *ReadResult) own() {
+	if r.loan.Held() <= holdFactor*r.Size {
+		return
+	}
+	b := make([]byte, 0, r.Size)
+	for _, run := range r.Batches {
+		b = append(b, run...)
+	}
+	r.loan.Release()
+	r.loan, r.Batches = nil, [][]byte{b}
+}
+
+// fill takes the batches of the loan from off on.
+func (r *ReadResult) fill(off record.Offset, maxBytes int) error {
+	for _, e := range r.loan.Entries {
 		b, err := topic.Batches(e.GetData())
 		if err == nil && r.Size == 0 {
 			b, err = after(b, off)
 		}
 		if err != nil {
-			return r, p.readError(off, err)
+			return err
 		}
 		if !r.take(b, maxBytes) {
 			break
 		}
 	}
-	if len(r.Batches) > 0 && record.Batch(r.Batches[0]).BaseOffset() > off || len(r.Batches) == 0 {
-		return p.missing(off, r)
-	}
-	return r, nil
+	return nil
 }
 
 // take adds the batches of an entry; false when not all of them fit. Then a
@@ -75,11 +112,11 @@ func (r *ReadResult) take(b []byte, maxBytes int) bool {
 // missing: the log does not hold off. Retention may have dropped it a moment
 // ago; anything else is damage.
 func (p *Partition) missing(off record.Offset, r ReadResult) (ReadResult, error) {
+	r.Release()
 	start, high := p.Offsets()
 	if off < start {
 		return ReadResult{HighWatermark: high, LastStable: high, LogStart: start}, errorf(OutOfRange, "offset %d is not in [%d, %d]", off, start, high)
 	}
-	r.Batches, r.Size = nil, 0
 	return r, p.readError(off, storage.ErrNotFound)
 }
 

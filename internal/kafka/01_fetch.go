@@ -81,7 +81,7 @@ func checkSession(in *kmsg.FetchRequest) int16 {
 	return codeNone
 }
 
-// fetchResponse is a Fetch response; its batches are shared with the log.
+// fetchResponse is a Fetch response; its batches are borrowed from the log until it is sent.
 type fetchResponse struct {
 	s       *Server
 	code    int16
@@ -177,7 +177,7 @@ func (f *fetchResponse) readPart(part *fetchPart, topic *broker.Topic, in *kmsg.
 		return
 	}
 	if f.size > 0 && result.Size > limit {
-		result.Batches, result.Size = nil, 0
+		result.Release()
 	}
 	part.result = result
 	f.size += result.Size
@@ -218,6 +218,11 @@ func (f *fetchResponse) unwatch(c chan struct{}) {
 
 // sent implements framer.
 func (f *fetchResponse) sent() {
+	for i := range f.topics {
+		for j := range f.topics[i].parts {
+			f.topics[i].parts[j].result.Release()
+		}
+	}
 	f.s.fetches.give(f.granted)
 	f.granted = 0
 }

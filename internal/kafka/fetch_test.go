@@ -3,8 +3,10 @@ package kafka
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -294,5 +296,64 @@ func TestFetchResponseMatchesTheCodec(t *testing.T) {
 		if again := resp.AppendTo(nil); !bytes.Equal(again, b[4:]) {
 			t.Errorf("version %d:\n%x\n%x", version, b[4:], again)
 		}
+	}
+}
+
+// TestPipelinedFetches: what waits to be sent is not written over by what is
+// read meanwhile. Requests are sent far ahead of what is taken, for little and for much at a time,
+// through segments and memory.
+func TestPipelinedFetches(t *testing.T) {
+	n := startGroupNode(t, vfs.NewMem(), nil)
+	defer n.stop()
+	topic := n.createTopic("t", 1)
+	p := topic.Partitions[0]
+	const records = 90
+	for i := range records {
+		appendTo(t, p, recordtest.New(strings.Repeat(fmt.Sprintf("%03d.", i), 100<<(i%10))))
+	}
+	t.Run("consumers", func(t *testing.T) {
+		for _, limit := range []int32{1, 100_000, 1 << 20, 2 << 20} {
+			t.Run(fmt.Sprint(limit), func(t *testing.T) {
+				t.Parallel()
+				c := dial(t, n.addr)
+				for off := int64(0); off < records; off += 30 {
+					fetchAhead(t, c, topic, off, 30, limit)
+				}
+			})
+		}
+	})
+	all := fetchBytes()
+	await(t, "the budget is given back", func() bool { return n.server.fetches.free.Load() == all })
+}
+
+// fetchAhead sends count requests, each for one offset more than the last, and then
+// checks the answers.
+func fetchAhead(t *testing.T, c net.Conn, topic *broker.Topic, off int64, count int, limit int32) {
+	var requests []byte
+	for i := range count {
+		req := fetchRequest(1, limit, 0, want{topic, 0, off + int64(i), limit})
+		req.Version = 11
+		requests = append(requests, frameOf(req, int32(i))...)
+	}
+	send(t, c, requests)
+	for range count {
+		resp := kmsg.NewPtrFetchResponse()
+		resp.Version = 11
+		receive(t, c, resp)
+		b := resp.Topics[0].Partitions[0].RecordBatches
+		if len(b) == 0 {
+			t.Fatalf("nothing came for %d", off)
+		}
+		for next := off; len(b) > 0; next++ {
+			batch, rest, err := record.NextBatch(b)
+			if err == nil {
+				_, err = record.ParseBatch(batch)
+			}
+			if err != nil || int64(batch.BaseOffset()) != next {
+				t.Fatalf("from %d on: offset %d came for %d, %v", off, batch.BaseOffset(), next, err)
+			}
+			b = rest
+		}
+		off++
 	}
 }

@@ -242,7 +242,7 @@ func TestSnapshotReplacesLog(t *testing.T) {
 }
 
 // TestReadersDuringEverything: many readers see every entry, in order, while
-// it is appended, flushed and compacted.
+// it is appended, flushed and compacted. Half of them borrow what they read.
 func TestReadersDuringEverything(t *testing.T) {
 	fs := vfs.NewMem()
 	var s *Store
@@ -258,10 +258,17 @@ func TestReadersDuringEverything(t *testing.T) {
 	l := s.Log(1)
 	const count = 3000
 	var wg sync.WaitGroup
-	for range 4 {
+	for reader := range 4 {
 		wg.Go(func() {
 			for off := record.Offset(0); off < count; {
-				ents, err := l.ReadFrom(off, count, 5000, true)
+				var loan *Loan
+				var ents []*raftpb.Entry
+				var err error
+				if reader%2 == 0 {
+					ents, err = l.ReadFrom(off, count, 5000, true)
+				} else if loan, err = l.Borrow(off, count, 5000); err == nil {
+					ents = loan.Entries
+				}
 				if err != nil {
 					t.Errorf("at %d: %v", off, err)
 					return
@@ -279,6 +286,7 @@ func TestReadersDuringEverything(t *testing.T) {
 					}
 					off = base + record.Offset(n)
 				}
+				loan.Release()
 				for below := int64(off) - 1000; ; { // never back, whoever of the readers is behind
 					if was := dead.Load(); below <= was || dead.CompareAndSwap(was, below) {
 						break

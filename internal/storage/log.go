@@ -191,8 +191,11 @@ func (l *Log) ReadFrom(off, end record.Offset, maxBytes int, disk bool) ([]*raft
 
 // read answers q from chunks and tables. After each chunk it looks again under
 // the lock, so a flush that moves entries meanwhile hides none.
-func (l *Log) read(q query, disk bool) ([]*raftpb.Entry, error) {
-	r := result{verifier: verifier{seed: l.seed}}
+func (l *Log) read(q query, disk bool) ([]*raftpb.Entry, error) { return l.readFor(q, disk, nil) }
+
+// readFor is read for loan, or for good when that is nil.
+func (l *Log) readFor(q query, disk bool, loan *Loan) ([]*raftpb.Entry, error) {
+	r := result{verifier: verifier{seed: l.seed}, loan: loan}
 	var after record.Index // all up to here was looked at
 	for !r.full {
 		l.mu.RLock()
@@ -205,6 +208,7 @@ func (l *Log) read(q query, disk bool) ([]*raftpb.Entry, error) {
 			var buf [4][]item
 			runs := l.findItems(buf[:0], &q, after)
 			l.mu.RUnlock()
+			r.checked = false
 			for _, items := range runs {
 				if bad := r.take(&q, items); bad != nil {
 					return r.entries, l.badMemory(&r, bad)

@@ -97,6 +97,8 @@ type result struct {
 	entries []*raftpb.Entry
 	bytes   int
 	full    bool // no more is wanted
+	loan    *Loan
+	checked bool // the items that come next match their checksums
 	verifier
 }
 
@@ -126,7 +128,7 @@ func (r *result) take(q *query, items []item) (bad *item) {
 		if q.byOffset && it.count == 0 {
 			continue
 		}
-		if !r.valid(it) {
+		if !r.checked && !r.valid(it) {
 			return it
 		}
 		r.entries = append(r.entries, it.e)

@@ -5,97 +5,14 @@ import (
 	"fmt"
 	"os"
 	"sort"
-	"sync"
 
 	"waybill/internal/record"
 )
 
 const (
-	readAhead  = 256 << 10 // bytes that one sequential read from a segment brings
-	maxRead    = 1 << 20   // the most that one read brings, if no single block is larger
-	coldPieces = 16 << 20  // bytes of pieces that are kept
-	coldMarks  = 64        // chunks of which the marks are kept
+	readAhead = 256 << 10 // bytes that one sequential read from a segment brings
+	maxRead   = 1 << 20   // the most that one read brings, if no single block is larger
 )
-
-// piece is a run of blocks of a chunk in memory, parsed and checked. A block is
-// what lies between two marks.
-type piece struct {
-	chunk    *chunk
-	from, to int // marks
-	bytes    int64
-	items    []item
-	err      error // why items end before to
-}
-
-// coldCache keeps what was read from segments last: pieces, so that a reader
-// who takes small bites reads each byte once, and marks. It is small, so lists searched in
-// order do; the last used is at the end.
-type coldCache struct {
-	mu     sync.Mutex
-	pieces []*piece
-	bytes  int64
-	marks  []chunkMarks
-}
-
-type chunkMarks struct {
-	chunk *chunk
-	marks []mark
-}
-
-// piece returns the piece that holds block b of c, if it is there; after tells
-// whether the block before b is, which makes a reader of b a sequential one.
-func (cc *coldCache) piece(c *chunk, b int) (p *piece, after bool) {
-	cc.mu.Lock()
-	defer cc.mu.Unlock()
-	for i := len(cc.pieces) - 1; i >= 0; i-- {
-		p := cc.pieces[i]
-		if p.chunk != c {
-			continue
-		}
-		if p.from <= b && b < p.to {
-			copy(cc.pieces[i:], cc.pieces[i+1:])
-			cc.pieces[len(cc.pieces)-1] = p
-			return p, true
-		}
-		after = after || p.to == b
-	}
-	return nil, after
-}
-
-func (cc *coldCache) addPiece(p *piece) {
-	cc.mu.Lock()
-	defer cc.mu.Unlock()
-	cc.pieces = append(cc.pieces, p)
-	cc.bytes += p.bytes
-	n := 0
-	for cc.bytes > coldPieces && n < len(cc.pieces)-1 {
-		cc.bytes -= cc.pieces[n].bytes
-		n++
-	}
-	cc.pieces = append(cc.pieces[:0], cc.pieces[n:]...)
-}
-
-func (cc *coldCache) marksOf(c *chunk) []mark {
-	cc.mu.Lock()
-	defer cc.mu.Unlock()
-	for i := len(cc.marks) - 1; i >= 0; i-- {
-		if m := cc.marks[i]; m.chunk == c {
-			copy(cc.marks[i:], cc.marks[i+1:])
-			cc.marks[len(cc.marks)-1] = m
-			return m.marks
-		}
-	}
-	return nil
-}
-
-func (cc *coldCache) addMarks(c *chunk, marks []mark) {
-	cc.mu.Lock()
-	defer cc.mu.Unlock()
-	if len(cc.marks) == coldMarks {
-		cc.marks = append(cc.marks[:0], cc.marks[1:]...)
-	}
-	cc.marks = append(cc.marks, chunkMarks{c, marks})
-}
 
 // readChunk adds to r what q wants of the entries of c in (after, limit].
 // [ErrCold] when that needs the disk and disk is false.
@@ -105,19 +22,21 @@ func (l *Log) readChunk(r *result, q *query, c *chunk, after, limit record.Index
 		return err
 	}
 	for b := firstBlock(marks, q, after); b < len(marks) && !r.full; {
-		p, sequential := l.store.cold.piece(c, b)
+		p, sequential := l.store.cold.piece(c, b, r.loan)
+		r.checked = p == nil // a new piece was checked a moment ago
 		if p == nil {
 			if !disk {
 				return ErrCold
 			}
-			want := min(int64(q.max-r.bytes), maxRead)
-			if sequential || b == 0 {
-				want = max(want, readAhead)
+			to := r.blocks(q, c, marks, b, sequential)
+			if to == b {
+				r.full = true
+				break
 			}
-			if p, err = l.readPiece(c, marks, b, want); err != nil {
+			if p, err = l.readBlocks(c, marks, b, to, l.store.cold.buffer(blocksLen(c, marks, b, to), r.loan)); err != nil {
 				return err
 			}
-			l.store.cold.addPiece(p)
+			l.store.cold.addPiece(p, r.loan)
 		}
 		items := between(p.items, after, limit)
 		if n := len(items); n > 0 {
@@ -132,6 +51,28 @@ func (l *Log) readChunk(r *result, q *query, c *chunk, after, limit record.Index
 		b = p.to
 	}
 	return nil
+}
+
+// blocks returns the end of the blocks from b on that are to be read for q. One
+// who borrows gets whole blocks that fit, so that nothing is read and checked twice; none, when he has
+// something already and the next one does not fit.
+func (r *result) blocks(q *query, c *chunk, marks []mark, b int, sequential bool) (to int) {
+	room := int64(q.max - r.bytes)
+	want := min(room, maxRead)
+	if (sequential || b == 0) && (r.bytes == 0 || r.loan == nil) {
+		want = max(want, readAhead)
+	}
+	to = blocksEnd(c, marks, b, want)
+	if r.loan == nil {
+		return to
+	}
+	if to > b+1 && blocksLen(c, marks, b, to) > want {
+		to--
+	}
+	if r.bytes > 0 && blocksLen(c, marks, b, to) > room {
+		return b
+	}
+	return to
 }
 
 // firstBlock returns the block in which what q wants beyond after begins, or
@@ -208,31 +149,42 @@ func (l *Log) readAt(s *segment, b []byte, pos int64) error {
 	return nil
 }
 
-// readPiece reads blocks from b on, until they hold want bytes.
-func (l *Log) readPiece(c *chunk, marks []mark, b int, want int64) (*piece, error) {
-	from, to := marks[b].pos, b+1
-	end := func(to int) int64 {
-		if to == len(marks) {
-			return c.data
-		}
-		return marks[to].pos
-	}
-	for to < len(marks) && end(to)-from < want {
+// blocksEnd returns where blocks from b on hold want bytes, or the chunk ends.
+func blocksEnd(c *chunk, marks []mark, b int, want int64) (to int) {
+	for to = b + 1; to < len(marks) && blocksLen(c, marks, b, to) < want; {
 		to++
 	}
-	buf := make([]byte, end(to)-from)
-	if err := l.readAt(c.seg, buf, c.dataPos()+from); err != nil {
+	return to
+}
+
+// blocksLen is the length of the blocks [b, to).
+func blocksLen(c *chunk, marks []mark, b, to int) int64 {
+	if to == len(marks) {
+		return c.data - marks[b].pos
+	}
+	return marks[to].pos - marks[b].pos
+}
+
+// readPiece reads blocks from b on, until they hold want bytes, for the caller alone.
+func (l *Log) readPiece(c *chunk, marks []mark, b int, want int64) (*piece, error) {
+	to := blocksEnd(c, marks, b, want)
+	return l.readBlocks(c, marks, b, to, make([]byte, blocksLen(c, marks, b, to)))
+}
+
+// readBlocks reads the blocks [b, to) into buf, which is as long as they are.
+func (l *Log) readBlocks(c *chunk, marks []mark, b, to int, buf []byte) (*piece, error) {
+	pos := c.dataPos() + marks[b].pos
+	if err := l.readAt(c.seg, buf, pos); err != nil {
 		return nil, err
 	}
-	p := &piece{chunk: c, from: b, to: to, bytes: int64(len(buf))}
+	p := &piece{chunk: c, from: b, to: to, buf: buf}
 	p.items, p.err = l.parseItems(buf, marks[b].base)
 	if p.err != nil {
 		// p.err says how far the frames were good.
-		good := int64(0)
 		for i := range p.items {
-			good += int64(entryLen(p.items[i].e))
+			pos += int64(entryLen(p.items[i].e))
 		}
-		p.err = fmt.Errorf("%w: log %d: %s, position %d: %w", ErrDamaged, l.id, c.seg.name(), c.dataPos()+from+good, p.err)
+		p.err = fmt.Errorf("%w: log %d: %s, position %d: %w", ErrDamaged, l.id, c.seg.name(), pos, p.err)
 	}
 	return p, nil
 }

@@ -42,6 +42,9 @@
 //     read under the lock.
 //   - segments.mu protects the open files and reference counts of segments.
 //   - The queue of the WAL, the cache of cold pieces and the metrics have leaf locks.
+//
+// What a read returns is never changed, but for what was borrowed ([Log.Borrow]): its memory is
+// read into again after [Loan.Release].
 package storage
 
 import (
