@@ -23,12 +23,13 @@ type ReadResult struct {
 	Size    int // bytes of all runs
 
 	loan *storage.Loan
+	read record.Offset // the end of the last entry that was taken whole
 }
 
 // Release lets the memory of the batches be used again. It may be called
 // again; who forgets it leaves the memory to the garbage collector.
 func (r *ReadResult) Release() {
-	r.loan.Release()
+	r.loan.Release(r.read)
 	r.loan, r.Batches, r.Size = nil, nil, 0
 }
 
@@ -77,7 +78,7 @@ func (r *ReadResult) own() {
 	for _, run := range r.Batches {
 		b = append(b, run...)
 	}
-	r.loan.Release()
+	r.loan.Release(r.read)
 	r.loan, r.Batches = nil, [][]byte{b}
 }
 
@@ -93,6 +94,9 @@ func (r *ReadResult) fill(off record.Offset, maxBytes int) error {
 		}
 		if !r.take(b, maxBytes) {
 			break
+		}
+		if h, _, err := record.ParseHeader(e.GetData()); err == nil {
+			r.read = h.End()
 		}
 	}
 	return nil

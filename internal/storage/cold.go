@@ -3,6 +3,8 @@ package storage
 import (
 	"slices"
 	"sync"
+
+	"waybill/internal/record"
 )
 
 const (
@@ -23,6 +25,14 @@ type piece struct {
 	cached  bool
 	loans   int  // that hold it
 	forGood bool // somebody was given its entries for good: buf is never used again
+}
+
+// end is the offset after the last one that the piece holds.
+func (p *piece) end() record.Offset {
+	if len(p.items) == 0 {
+		return 0
+	}
+	return p.items[len(p.items)-1].end()
 }
 
 // coldCache keeps what was read from segments last: pieces, so that a reader
@@ -62,12 +72,7 @@ func (cc *coldCache) piece(c *chunk, b int, loan *Loan) (p *piece, after bool) {
 			loan.hold(p)
 			return p, true
 		}
-		if p.to == b {
-			after = true
-			if loan != nil { // it has read p to the end
-				cc.drop(i)
-			}
-		}
+		after = after || p.to == b
 	}
 	return nil, after
 }

@@ -286,7 +286,7 @@ func TestReadersDuringEverything(t *testing.T) {
 					}
 					off = base + record.Offset(n)
 				}
-				loan.Release()
+				loan.Release(off)
 				for below := int64(off) - 1000; ; { // never back, whoever of the readers is behind
 					if was := dead.Load(); below <= was || dead.CompareAndSwap(was, below) {
 						break

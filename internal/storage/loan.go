@@ -33,7 +33,7 @@ func (l *Log) Borrow(off, end record.Offset, maxBytes int) (*Loan, error) {
 	loan := &Loan{cache: l.store.cold}
 	entries, err := l.readFor(offsetQuery(off, end, maxBytes), true, loan)
 	if err != nil {
-		loan.Release()
+		loan.Release(0)
 		return nil, err
 	}
 	loan.Entries = entries
@@ -48,8 +48,10 @@ func (n *Loan) Held() (bytes int) {
 	return bytes
 }
 
-// Release gives the memory back. It may be called again, and of nil.
-func (n *Loan) Release() {
+// Release gives the memory back. What lies before the offset read will not be asked
+// for soon: a piece that ends there makes room for the next one, another waits in the cache. Release may be called
+// again, and of nil.
+func (n *Loan) Release(read record.Offset) {
 	if n == nil {
 		return
 	}
@@ -57,6 +59,9 @@ func (n *Loan) Release() {
 	defer n.cache.mu.Unlock()
 	for _, p := range n.pieces {
 		p.loans--
+		if p.cached && p.end() <= read {
+			n.cache.drop(slices.Index(n.cache.pieces, p))
+		}
 		n.cache.reclaim(p)
 	}
 	n.Entries, n.pieces = nil, nil

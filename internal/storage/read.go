@@ -59,13 +59,16 @@ func (l *Log) readChunk(r *result, q *query, c *chunk, after, limit record.Index
 func (r *result) blocks(q *query, c *chunk, marks []mark, b int, sequential bool) (to int) {
 	room := int64(q.max - r.bytes)
 	want := min(room, maxRead)
-	if (sequential || b == 0) && (r.bytes == 0 || r.loan == nil) {
+	if r.loan == nil {
+		if sequential || b == 0 {
+			want = max(want, readAhead)
+		}
+		return blocksEnd(c, marks, b, want)
+	}
+	if r.bytes == 0 {
 		want = max(want, readAhead)
 	}
 	to = blocksEnd(c, marks, b, want)
-	if r.loan == nil {
-		return to
-	}
 	if to > b+1 && blocksLen(c, marks, b, to) > want {
 		to--
 	}
