@@ -154,6 +154,33 @@ func TestBorrow(t *testing.T) {
 	}
 }
 
+// TestTruncationDuringALoan: what is on loan stays as it was when the log is cut
+// before it and written anew, and the next one gets what counts then.
+func TestTruncationDuringALoan(t *testing.T) {
+	s, l, want := lent(t, vfs.NewMem())
+	end := endOf(want)
+	const cut = 150 // in a segment
+	from, _ := offsets(want[cut-3], 0)
+	base, n := offsets(want[cut], 0)
+	loan, err := l.Borrow(from, end, 1<<20)
+	if err != nil || len(loan.Entries) < 5 || loan.Held() == 0 {
+		t.Fatal(loan, err)
+	}
+	anew := entry(uint64(cut+2), 2, base, n, "another leader's")
+	step(t, s, l, anew)
+	if err := equalEntries(loan.Entries, want[cut-3:][:len(loan.Entries)]); err != nil {
+		t.Error("on loan:", err)
+	}
+	loan.Release(end)
+	if loan, err = l.Borrow(from, end, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := equalEntries(loan.Entries, append(want[cut-3:cut:cut], anew)); err != nil {
+		t.Error("after it:", err)
+	}
+	loan.Release(end)
+}
+
 // TestForGood: what was read for good out of a borrowed piece is not written over.
 func TestForGood(t *testing.T) {
 	s, l, want := lent(t, vfs.NewMem())
