@@ -147,6 +147,12 @@ func (f *memFile) WriteOut(int64, int64) error {
 	return f.check("write out", 0, false)
 }
 
+// Allocate is a write of zeros.
+func (f *memFile) Allocate(off, n int64) error {
+	_, err := f.WriteAt(make([]byte, n), off)
+	return err
+}
+
 func (f *memFile) sync(op Op) error {
 	return f.m.atSyncPoint(op, f.name, func() error {
 		if err := f.check("sync", 0, false); err != nil {

@@ -110,8 +110,20 @@ type osFile struct{ *os.File }
 
 func (f osFile) SyncData() error { return control(f.File, "fdatasync", fdatasync) }
 
+// Sync is that of [os.File], and makes sure that it told the truth, as SyncData does.
+func (f osFile) Sync() error {
+	if err := f.File.Sync(); err != nil {
+		return err
+	}
+	return control(f.File, "write", alive)
+}
+
 func (f osFile) WriteOut(off, n int64) error {
 	return control(f.File, "sync_file_range", func(fd int) error { return writeOut(fd, off, n) })
+}
+
+func (f osFile) Allocate(off, n int64) error {
+	return control(f.File, "fallocate", func(fd int) error { return allocate(fd, off, n) })
 }
 
 func (f osFile) Size() (int64, error) {

@@ -42,6 +42,10 @@ type File interface {
 	// nothing durable: it leaves less to do for a later sync, which others may wait for. An
 	// error is that of a sync.
 	WriteOut(off, n int64) error
+	// Allocate sets space aside for a range behind what the file holds, which then reads as zeros:
+	// a write there needs none any more. It makes nothing durable. [errors.ErrUnsupported]
+	// where the file system cannot do that; then nothing has changed.
+	Allocate(off, n int64) error
 	Truncate(size int64) error
 	Size() (int64, error)
 	Name() string
