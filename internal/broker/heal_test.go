@@ -177,7 +177,7 @@ func TestDamagedCopyOfTheLeader(t *testing.T) {
 	copied(t, c, "topic 't'")
 	flushed(t, c.Node(3), "topic 't'", 10)
 	c.Shut(3)
-	if c.Damage(3, "seg", []byte("record-005")) == 0 {
+	if c.Damage(3, "seg", []byte("record-005"))+c.Damage(3, "wal", []byte("record-005")) == 0 { // in a segment, or a WAL file that is one
 		t.Fatal("nothing of it has come to a segment")
 	}
 	c.Start(3)
@@ -306,7 +306,7 @@ func TestDamagedQueueOfTheLeader(t *testing.T) {
 	copied(t, c, "queue 'q'")
 	flushed(t, c.Node(3), "queue 'q'", 10)
 	c.Shut(3)
-	if c.Damage(3, "seg", []byte("message-005")) == 0 {
+	if c.Damage(3, "seg", []byte("message-005"))+c.Damage(3, "wal", []byte("message-005")) == 0 {
 		t.Fatal("nothing of it has come to a segment")
 	}
 	c.Start(3)

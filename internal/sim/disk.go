@@ -56,7 +56,9 @@ func (n *node) rotFile(dir string) bool {
 	}
 	off := w.rng.Int64N(size)
 	if dir == "wal" {
-		off = max(off, size-1-w.rng.Int64N(8<<10)) // what is older is mostly in segments by now
+		if w.rng.IntN(2) == 0 { // what is older is in segments by now, or in a file that is kept as one
+			off = max(off, size-1-w.rng.Int64N(8<<10))
+		}
 		off = min(off, size-1)
 	}
 	if err := n.disk.Flip(name, off, 1<<w.rng.IntN(8)); err != nil {

@@ -25,7 +25,8 @@ import (
 //	uint64   number of the next segment
 //	bytes    damage that may concern any log, as text; empty: none
 //	uvarint  number of segments, then of each
-//	           uint64 number, uint64 size, uint8 1: shared, uint64 log id of the owner
+//	           uint64 number, uint64 size, uint8 flags (1: shared, 2: a WAL file that is kept),
+//	           uint64 log id of the owner, uint64 number of that WAL file if it is one
 //	uvarint  number of logs, then of each
 //	           uint64 log id, uint8 flags
 //	           flagHard:       term, vote, commit, uint64 each
@@ -41,7 +42,7 @@ import (
 //	             uint64 base offset, uint64 end offset, uint64 live bytes, uint8 1: cut
 const (
 	checkpointMagic   = 0x504b4357 // "WCKP"
-	checkpointVersion = 2          // 1 had no flagInstall
+	checkpointVersion = 3          // 1 had no flagInstall, 2 no WAL files that are kept
 	checkpointHeader  = 16
 	checkpointSuffix  = ".ckpt"
 )
@@ -70,7 +71,15 @@ type segmentImage struct {
 	size   int64
 	shared bool
 	owner  record.LogID
+	wal    uint64 // the WAL file that it is; 0: none
 }
+
+// Flags of a segment.
+const (
+	segShared = 1 << iota
+	segKept
+	segFlagsEnd
+)
 
 type logImage struct {
 	id          record.LogID
@@ -153,8 +162,17 @@ func appendSegmentImages(b []byte, segs []segmentImage) []byte {
 		s := &segs[i]
 		b = le.AppendUint64(b, s.number)
 		b = le.AppendUint64(b, uint64(s.size))
-		b = appendBool(b, s.shared)
-		b = le.AppendUint64(b, uint64(s.owner))
+		var flags uint8
+		if s.shared {
+			flags |= segShared
+		}
+		if s.wal != 0 {
+			flags |= segKept
+		}
+		b = le.AppendUint64(append(b, flags), uint64(s.owner))
+		if s.wal != 0 {
+			b = le.AppendUint64(b, s.wal)
+		}
 	}
 	return b
 }
@@ -207,16 +225,16 @@ func decodeImage(b []byte) (*image, error) {
 	}
 	d := &decoder{b: b[checkpointHeader:k]}
 	m := &image{replayFrom: d.u64(), seq: d.u64(), synced: d.u64(), nextSegment: d.u64(), damage: string(d.bytes())}
-	var sizes map[uint64]int64
-	m.segments, sizes = d.segmentImages()
+	var segs map[uint64]*segmentImage
+	m.segments, segs = d.segmentImages()
 	for i := range m.segments {
-		if m.segments[i].number >= m.nextSegment {
+		if s := &m.segments[i]; s.number >= m.nextSegment || s.wal >= m.replayFrom && s.wal != 0 {
 			d.fail()
 		}
 	}
 	var last record.LogID
 	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
-		l := d.logImage(sizes)
+		l := d.logImage(segs)
 		if len(m.logs) > 0 && l.id <= last {
 			d.fail()
 		}
@@ -229,7 +247,7 @@ func decodeImage(b []byte) (*image, error) {
 	return m, d.err
 }
 
-func (d *decoder) logImage(sizes map[uint64]int64) (l logImage) {
+func (d *decoder) logImage(segs map[uint64]*segmentImage) (l logImage) {
 	l.id = record.LogID(d.u64())
 	has := d.u8()
 	if has >= flagsEnd {
@@ -255,29 +273,41 @@ func (d *decoder) logImage(sizes map[uint64]int64) (l logImage) {
 		}
 		l.terms = append(l.terms, t)
 	}
-	l.chunks = d.chunkImages(sizes)
+	l.chunks = d.chunkImages(segs)
 	return l
 }
 
-func (d *decoder) segmentImages() (segs []segmentImage, sizes map[uint64]int64) {
-	sizes = make(map[uint64]int64)
+func (d *decoder) segmentImages() (list []segmentImage, segs map[uint64]*segmentImage) {
 	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
-		s := segmentImage{number: d.u64(), size: int64(d.u64()), shared: d.u8() == 1, owner: record.LogID(d.u64())}
-		if s.size < 0 {
+		s := segmentImage{number: d.u64(), size: int64(d.u64())}
+		flags := d.u8()
+		s.shared, s.owner = flags&segShared != 0, record.LogID(d.u64())
+		if flags&segKept != 0 {
+			s.wal = d.u64()
+		}
+		if s.size < 0 || flags >= segFlagsEnd || (s.wal != 0) != (flags&segKept != 0) || s.wal != 0 && !s.shared {
 			d.fail()
 		}
-		sizes[s.number] = s.size
-		segs = append(segs, s)
+		list = append(list, s)
 	}
-	return segs, sizes
+	segs = make(map[uint64]*segmentImage)
+	for i := range list {
+		segs[list[i].number] = &list[i]
+	}
+	return list, segs
 }
 
-// chunkImages reads the chunks of a log, which lie in segments of these sizes.
-func (d *decoder) chunkImages(sizes map[uint64]int64) (chunks []chunkImage) {
+// chunkImages reads the chunks of a log, which lie in these segments.
+func (d *decoder) chunkImages(segs map[uint64]*segmentImage) (chunks []chunkImage) {
 	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
 		c := d.chunkImage()
-		size, ok := sizes[c.segment]
-		if !ok || c.pos < 0 || c.data < 0 || c.live < 0 || c.data > size || c.pos > size-c.size() || c.first > c.last || c.base > c.end {
+		s := segs[c.segment]
+		if s == nil {
+			d.fail()
+			break
+		}
+		c.kept = s.wal != 0
+		if !c.fits(s.size) || c.live < 0 || c.first > c.last || c.base > c.end {
 			d.fail()
 		}
 		if k := len(chunks); k > 0 && chunks[k-1].last >= c.first {

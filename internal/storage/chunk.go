@@ -26,11 +26,17 @@ import (
 //	uint32  CRC32C of the marks, seeded with the segment's number
 //
 // A mark is 24 bytes: index and base offset of an entry, and the position of
-// its frame, counted from the first.
+// its frame, counted from the first. What lies between two marks is a block.
+//
+// A WAL file that is kept (keep.go) has its chunks behind its last batch, without the frames, which are where they were
+// written. There the seed is the number of the WAL file, a mark is 32 bytes: index, base offset, position in
+// the file, and length of the block; and the magic is another one.
 const (
 	chunkMagic  = 0x4b484357 // "WCHK"
+	keptMagic   = 0x54504b57 // "WKPT"
 	chunkHeader = 64
 	markLen     = 24
+	keptMarkLen = 32
 	markEvery   = 16 << 10
 	maxChunk    = 16 << 20 // bytes of frames, if no single entry is larger
 )
@@ -41,6 +47,7 @@ var errChunk = errors.New("chunk is malformed")
 // are not.
 type chunk struct {
 	seg   *segment
+	kept  bool  // it lies in a WAL file that is kept
 	pos   int64 // of the header in the file
 	data  int64 // length of the frames
 	marks uint32
@@ -60,16 +67,53 @@ type chunk struct {
 }
 
 // size is the chunk's length in the file.
-func (c *chunk) size() int64 {
-	return chunkHeader + c.data + int64(c.marks)*markLen + 4
+func (c *chunk) size() int64 { return chunkHeader + c.data + c.marksLen() }
+
+// dataPos is where the positions of marks are counted from.
+func (c *chunk) dataPos() int64 {
+	if c.kept {
+		return 0
+	}
+	return c.pos + chunkHeader
 }
 
-func (c *chunk) dataPos() int64  { return c.pos + chunkHeader }
-func (c *chunk) marksPos() int64 { return c.dataPos() + c.data }
+func (c *chunk) marksPos() int64 {
+	if c.kept {
+		return c.pos + chunkHeader
+	}
+	return c.dataPos() + c.data
+}
+
+// marksLen is the length of the marks with their CRC.
+func (c *chunk) marksLen() int64 {
+	if c.kept {
+		return int64(c.marks)*keptMarkLen + 4
+	}
+	return int64(c.marks)*markLen + 4
+}
+
+// fileEnd is where the chunk ends in the file.
+func (c *chunk) fileEnd() int64 { return c.marksPos() + c.marksLen() }
+
+// fits reports whether a file of that size can hold the chunk.
+func (c *chunk) fits(size int64) bool {
+	room := size - chunkHeader - c.marksLen()
+	if c.pos < 0 || c.data < 0 || c.data > room {
+		return false
+	}
+	if !c.kept {
+		room -= c.data
+	}
+	return c.pos <= room
+}
 
 func (c *chunk) appendHeader(b []byte, log record.LogID) []byte {
 	start := len(b)
-	b = append(le.AppendUint32(b, chunkMagic), 0, 0, 0, 0)
+	magic := uint32(chunkMagic)
+	if c.kept {
+		magic = keptMagic
+	}
+	b = append(le.AppendUint32(b, magic), 0, 0, 0, 0)
 	b = le.AppendUint64(b, uint64(log))
 	b = le.AppendUint64(b, uint64(c.first))
 	b = le.AppendUint64(b, uint64(c.last))
@@ -78,19 +122,25 @@ func (c *chunk) appendHeader(b []byte, log record.LogID) []byte {
 	b = le.AppendUint64(b, uint64(c.data))
 	b = le.AppendUint32(b, c.count)
 	b = le.AppendUint32(b, c.marks)
-	le.PutUint32(b[start+4:], crc32.Update(seed64(c.seg.number), castagnoli, b[start+8:]))
+	le.PutUint32(b[start+4:], crc32.Update(c.seg.seed(), castagnoli, b[start+8:]))
 	return b
 }
 
-// parseChunkHeader reads the header of a chunk in a segment with that number.
-func parseChunkHeader(b []byte, number uint64) (c chunk, log record.LogID, err error) {
-	if len(b) < chunkHeader || le.Uint32(b) != chunkMagic {
+// parseChunkHeader reads the header of a chunk in that segment.
+func parseChunkHeader(b []byte, s *segment) (c chunk, log record.LogID, err error) {
+	magic := uint32(chunkMagic)
+	if s.wal != 0 {
+		magic = keptMagic
+	}
+	if len(b) < chunkHeader || le.Uint32(b) != magic {
 		return c, 0, errChunk
 	}
-	if le.Uint32(b[4:]) != crc32.Update(seed64(number), castagnoli, b[8:chunkHeader]) {
+	if le.Uint32(b[4:]) != crc32.Update(s.seed(), castagnoli, b[8:chunkHeader]) {
 		return c, 0, errCRC
 	}
 	c = chunk{
+		seg:   s,
+		kept:  s.wal != 0,
 		first: record.Index(le.Uint64(b[16:])),
 		last:  record.Index(le.Uint64(b[24:])),
 		base:  record.Offset(le.Uint64(b[32:])),
@@ -105,46 +155,77 @@ func parseChunkHeader(b []byte, number uint64) (c chunk, log record.LogID, err e
 	return c, record.LogID(le.Uint64(b[8:])), nil
 }
 
-// mark tells where in a chunk an entry begins.
+// mark tells where in a chunk a block begins.
 type mark struct {
 	index record.Index
 	base  record.Offset
 	pos   int64
+	len   int64 // of the block
 }
 
-func appendMarks(b []byte, marks []mark, number uint64) []byte {
+func (m *mark) end() int64 { return m.pos + m.len }
+
+func appendMarks(b []byte, marks []mark, s *segment) []byte {
 	start := len(b)
 	for _, m := range marks {
 		b = le.AppendUint64(b, uint64(m.index))
 		b = le.AppendUint64(b, uint64(m.base))
 		b = le.AppendUint64(b, uint64(m.pos))
+		if s.wal != 0 {
+			b = le.AppendUint64(b, uint64(m.len))
+		}
 	}
-	return le.AppendUint32(b, crc32.Update(seed64(number), castagnoli, b[start:]))
+	return le.AppendUint32(b, crc32.Update(s.seed(), castagnoli, b[start:]))
 }
 
 // parseMarks reads the marks of c, which lie in b with their CRC.
 func parseMarks(b []byte, c *chunk) ([]mark, error) {
 	k := len(b) - 4
-	if k < 0 || k != int(c.marks)*markLen {
+	if k < 0 || int64(len(b)) != c.marksLen() || c.marks == 0 {
 		return nil, errChunk
 	}
-	if le.Uint32(b[k:]) != crc32.Update(seed64(c.seg.number), castagnoli, b[:k]) {
+	if le.Uint32(b[k:]) != crc32.Update(c.seg.seed(), castagnoli, b[:k]) {
 		return nil, errCRC
 	}
 	marks := make([]mark, c.marks)
-	at := int64(-1)
 	for i := range marks {
-		m := b[i*markLen:]
-		marks[i] = mark{record.Index(le.Uint64(m)), record.Offset(le.Uint64(m[8:])), int64(le.Uint64(m[16:]))}
-		if marks[i].pos <= at || marks[i].pos >= c.data {
-			return nil, errChunk
+		m := b[i*(k/len(marks)):]
+		marks[i] = mark{index: record.Index(le.Uint64(m)), base: record.Offset(le.Uint64(m[8:])), pos: int64(le.Uint64(m[16:]))}
+		if c.kept {
+			marks[i].len = int64(le.Uint64(m[24:]))
 		}
-		at = marks[i].pos
 	}
-	if len(marks) == 0 || marks[0].pos != 0 {
-		return nil, errChunk
+	if !c.kept {
+		for i := range marks {
+			end := c.data
+			if i+1 < len(marks) {
+				end = marks[i+1].pos
+			}
+			marks[i].len = end - marks[i].pos
+		}
 	}
-	return marks, nil
+	return marks, c.checkMarks(marks)
+}
+
+// checkMarks reports blocks that overlap, lie elsewhere, or are not all.
+func (c *chunk) checkMarks(marks []mark) error {
+	at, most, sum := int64(0), c.data, int64(0)
+	if c.kept {
+		most = c.pos
+	} else if marks[0].pos != 0 {
+		return errChunk
+	}
+	for _, m := range marks {
+		if m.pos < at || m.len <= 0 || m.len > most || m.pos > most-m.len {
+			return errChunk
+		}
+		at = m.end()
+		sum += m.len
+	}
+	if sum != c.data {
+		return errChunk
+	}
+	return nil
 }
 
 // setReach makes the chunks of a log searchable by offset. Their ends alone

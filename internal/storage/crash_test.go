@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"path"
 	"strings"
 	"sync"
 	"testing"
@@ -88,6 +89,7 @@ type world struct {
 	checks int
 
 	installs, aborts int
+	kept             int // chunks of logs in WAL files that are kept, seen at the ends
 }
 
 const deadBelow = 5 // of ten offsets are dead once applied
@@ -215,7 +217,7 @@ func (w *world) elect() {
 
 // share puts bodies that other logs get, too, into some of the entries.
 func (w *world) share(a *Append) {
-	if w.rng.IntN(2) == 0 {
+	if w.rng.IntN(2) == 0 || w.seed%2 == 0 { // so that many WAL files are kept
 		return
 	}
 	a.Shared = make([][]Span, len(a.Entries))
@@ -241,6 +243,9 @@ func (w *world) entry(index, term uint64, next *record.Offset) *raftpb.Entry {
 	}
 	count := uint32(w.rng.IntN(4))
 	size := 20
+	if w.seed%2 == 0 {
+		size = 1500
+	}
 	switch w.rng.IntN(10) {
 	case 0:
 		size = 3000
@@ -327,24 +332,35 @@ func (w *world) check(fs *vfs.Mem, may map[record.LogID][]modelState) error {
 	return nil
 }
 
-// allListed checks that no segment is left over.
+// allListed checks that no segment is left over, and no WAL file but those that are about to be used.
 func allListed(s *Store) error {
-	names, err := s.fs.List("data/seg")
+	segs, err := s.fs.List("data/seg")
 	if err != nil {
 		return err
 	}
-	listed := make(map[string]bool)
+	wals, err := s.fs.List("data/wal")
+	if err != nil {
+		return err
+	}
+	listed, kept := make(map[string]bool), make(map[string]bool)
 	s.mu.RLock()
 	for _, l := range s.logs {
 		l.mu.RLock()
 		for _, c := range l.chunks {
-			listed[fileName(c.seg.number, segSuffix)] = true
+			if name := path.Base(c.seg.name()); c.kept {
+				kept[name] = true
+			} else {
+				listed[name] = true
+			}
 		}
 		l.mu.RUnlock()
 	}
 	s.mu.RUnlock()
-	if len(listed) != len(names) {
-		return fmt.Errorf("segments %v, in use are %v", names, listed)
+	if len(listed) != len(segs) {
+		return fmt.Errorf("segments %v, in use are %v", segs, listed)
+	}
+	if most := len(kept) + poolSize + maxSealed + 2; len(wals) > most {
+		return fmt.Errorf("WAL files %v, kept are %v", wals, kept)
 	}
 	return nil
 }
@@ -497,6 +513,8 @@ func crashRun(t *testing.T, seed uint64, steps int) {
 				if err != nil {
 					t.Errorf("seed %d, log %d: %v", seed, id, err)
 				}
+				wals, _ := keptIn(l)
+				w.kept += len(wals)
 			}
 		}
 		if err := s.Close(); err != nil {
@@ -506,7 +524,7 @@ func crashRun(t *testing.T, seed uint64, steps int) {
 			return
 		}
 	}
-	t.Logf("seed %d: %d sync points, %d crashes checked, %d stages installed, %d aborted", seed, w.points, w.checks, w.installs, w.aborts)
+	t.Logf("seed %d: %d sync points, %d crashes checked, %d stages installed, %d aborted, %d × a log in a WAL file that is kept", seed, w.points, w.checks, w.installs, w.aborts, w.kept)
 }
 
 // afterRestart drops the deleted logs from the model.

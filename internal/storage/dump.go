@@ -62,9 +62,9 @@ func DumpSegment(out io.Writer, fs vfs.FS, name string) error {
 	}
 	d := newDumper(out)
 	d.printf("segment %d, %d bytes\n", number, len(b))
+	seg := &segment{number: number}
 	for pos := 0; pos < len(b); {
-		c, log, err := parseChunkHeader(b[pos:], number)
-		c.seg = &segment{number: number}
+		c, log, err := parseChunkHeader(b[pos:], seg)
 		if err != nil || c.data > int64(len(b)-pos) || c.size() > int64(len(b)-pos) {
 			next := bytes.Index(b[pos+1:], le.AppendUint32(nil, chunkMagic)) + 1
 			if next == 0 {
@@ -97,9 +97,12 @@ func DumpCheckpoint(out io.Writer, fs vfs.FS, name string) error {
 	}
 	for _, s := range m.segments {
 		d.printf("segment %d: %d bytes", s.number, s.size)
-		if s.shared {
+		switch {
+		case s.wal != 0:
+			d.printf(", WAL file %d\n", s.wal)
+		case s.shared:
 			d.printf(", shared\n")
-		} else {
+		default:
 			d.printf(" of log %d\n", s.owner)
 		}
 	}
@@ -137,6 +140,7 @@ func (d *dumper) badBatch(img *walImage, from, to int64) {
 		d.records(&b)
 		from = min(to, from+b.size)
 	}
+	from = d.kept(img, from, to)
 	if from < to {
 		d.printf("%d: no batch up to %d\n", from, to)
 	}
@@ -231,16 +235,43 @@ func (d *dumper) frame(f *frame, ok bool) {
 }
 
 func (d *dumper) chunk(b []byte, pos int, c *chunk, log record.LogID) {
+	d.chunkHead(pos, c, log)
+	d.frames(b[chunkHeader:chunkHeader+c.data], log)
+	d.marks(b[chunkHeader+c.data:c.size()], int64(pos)+chunkHeader, c)
+}
+
+func (d *dumper) chunkHead(pos int, c *chunk, log record.LogID) {
 	d.printf("%d: chunk of log %d, %d bytes: %d entries, index [%d, %d], offsets [%d, %d)\n",
 		pos, log, c.size(), c.count, c.first, c.last, c.base, c.end)
-	d.frames(b[chunkHeader:chunkHeader+c.data], log)
-	marks, err := parseMarks(b[chunkHeader+c.data:c.size()], c)
+}
+
+// marks describes the marks in b, the positions of which count from base.
+func (d *dumper) marks(b []byte, base int64, c *chunk) {
+	marks, err := parseMarks(b, c)
 	if err != nil {
 		d.printf("    BAD marks: %v\n", err)
+		return
 	}
 	for _, m := range marks {
-		d.printf("    mark: index %d, offset %d at %d\n", m.index, m.base, int64(pos)+chunkHeader+m.pos)
+		d.printf("    mark: index %d, offset %d at %d, %d bytes\n", m.index, m.base, base+m.pos, m.len)
 	}
+}
+
+// kept describes the chunks that begin at pos, behind the batches of a WAL file that was
+// kept, and returns where they end.
+func (d *dumper) kept(img *walImage, pos, to int64) int64 {
+	for seg := (&segment{wal: img.id}); pos < to; {
+		c, log, err := parseChunkHeader(img.buf[pos:to], seg)
+		marks := pos + chunkHeader
+		c.pos = pos
+		if err != nil || c.marksLen() > to-marks {
+			break
+		}
+		d.chunkHead(int(pos), &c, log)
+		d.marks(img.buf[marks:marks+c.marksLen()], 0, &c)
+		pos = marks + c.marksLen()
+	}
+	return pos
 }
 
 func (d *dumper) log(l *logImage) {

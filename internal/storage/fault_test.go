@@ -68,7 +68,8 @@ func TestOtherSyncsAreFatal(t *testing.T) {
 			fs.Inject(fault)
 			s.Start()
 			for i := range uint64(4) {
-				s.Append(&Append{Log: s.Log(1), Entries: []*raftpb.Entry{entry(2+i, 1, record.Offset(i), 1, strings.Repeat("x", 90000))}})
+				// What may be shared is written again, so there are segments.
+				s.Append(&Append{Log: s.Log(1), Entries: []*raftpb.Entry{entry(2+i, 1, record.Offset(i), 1, strings.Repeat("x", 90000))}, Shared: [][]Span{{}}})
 			}
 			select {
 			case err := <-fatal:

@@ -17,7 +17,8 @@ const (
 // flusher is the goroutine that makes checkpoints. Each does all of this:
 //
 //  1. ask the owners of the logs that changed for their state;
-//  2. write what is live in the memtables of full WAL files to segments, and rewrite a bounded
+//  2. keep the full WAL files of which most is live as segments, write what is live in the
+//     memtables of the others to segments, and rewrite a bounded
 //     share of what is live in segments that are mostly dead;
 //  3. sync the segments, then write and sync the checkpoint that lists them;
 //  4. only then let go of memtables, dead segments, and WAL files.
@@ -128,12 +129,13 @@ func (f *flusher) checkpoint(files []sealedFile) error {
 		// the next start needs what it lists.
 		return err
 	}
-	p.commit()
-	return f.release(files)
+	dead := p.commit()
+	return f.release(files, dead)
 }
 
-// release lets go of what the newest checkpoint made superfluous.
-func (f *flusher) release(files []sealedFile) error {
+// release lets go of what the newest checkpoint made superfluous: first the one before it, then what only that has listed.
+func (f *flusher) release(files []sealedFile, dead []*segment) error {
+	kept := keptFiles(f.segments)
 	old := f.path(checkpointName, fileName(f.file, checkpointSuffix))
 	if err := f.fs.Remove(old); err != nil {
 		return err
@@ -144,12 +146,29 @@ func (f *flusher) release(files []sealedFile) error {
 		if err := file.file.Close(); err != nil {
 			return err
 		}
+		if kept[file.id] {
+			continue
+		}
 		if err := f.preparer.recycle(name, file.size); err != nil {
 			return err
 		}
 	}
+	for _, s := range dead {
+		s.drop()
+	}
 	f.preparer.retry()
 	return nil
+}
+
+// keptFiles are the WAL files among segments.
+func keptFiles(segs map[uint64]*segment) map[uint64]bool {
+	kept := make(map[uint64]bool)
+	for _, s := range segs {
+		if s.wal != 0 {
+			kept[s.wal] = true
+		}
+	}
+	return kept
 }
 
 // writeImage writes a checkpoint file: under a temporary name, synced, then

@@ -116,7 +116,7 @@ func FuzzSegment(f *testing.F) {
 			t.Fatal(err)
 		}
 		// As the checkpoint that lists it would have it.
-		c, _, err := parseChunkHeader(b, 1)
+		c, _, err := parseChunkHeader(b, &segment{number: 1})
 		if err != nil || c.size() > int64(len(b)) || c.marks == 0 {
 			return
 		}

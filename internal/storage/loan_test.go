@@ -274,8 +274,13 @@ func TestRotInALoan(t *testing.T) {
 	s.cold.mu.Lock()
 	s.cold.pieces, s.cold.bytes = nil, s.cold.freeBytes // it rots on the disk, so none may be in memory
 	s.cold.mu.Unlock()
-	pos := c.dataPos()
-	for i := int(c.first) - 2; i < bad; i++ {
+	marks, err := l.chunkMarks(c, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := marks[firstBlock(marks, &query{from: uint64(bad + 2)}, 0)]
+	pos := c.dataPos() + m.pos
+	for i := int(m.index) - 2; i < bad; i++ {
 		pos += int64(entryLen(want[i]))
 	}
 	if err := fs.Flip(c.seg.name(), pos+entryHeader+5, 0x10); err != nil {

@@ -33,11 +33,23 @@ func offsets(e *raftpb.Entry, next record.Offset) (base record.Offset, count uin
 // table is the memtable of one log for one WAL file: the entries that are
 // in that file and not in a segment, with contiguous indexes.
 type table struct {
-	wal   uint64 // id of the WAL file
-	first record.Index
-	items []item // appended to, never changed: readers hold slices of it
-	bytes int64  // of data
+	wal     uint64 // id of the WAL file
+	first   record.Index
+	items   []item   // appended to, never changed: readers hold slices of it
+	extents []extent // where the items lie in the file; appended to, never changed
+	bytes   int64    // of data
 }
+
+// extent says where in a WAL file the frames of some entries lie one behind the other: those from
+// index first on, up to the next extent's.
+type extent struct {
+	first record.Index
+	pos   int64 // scattered: they do not lie there like that
+}
+
+// scattered is the position of entries that share parts with those of other logs, or were
+// replayed: they are written again when they outlive their WAL file.
+const scattered = -1
 
 func (t *table) end() record.Index { return t.first + record.Index(len(t.items)) }
 
@@ -54,6 +66,10 @@ func (t *table) cut(i record.Index) {
 		t.bytes -= int64(len(t.items[n+k].e.Data))
 	}
 	t.items = t.items[:n:n]
+	for n = len(t.extents); n > 0 && t.extents[n-1].first >= i; {
+		n--
+	}
+	t.extents = t.extents[:n:n]
 }
 
 // query is what a read asks for: entries by index or by offset.

@@ -25,6 +25,7 @@ type plan struct {
 	logs    map[record.LogID]*logPlan
 	rewrite map[*segment]bool
 	created []*segment
+	kept    []*keeping
 	sizes   map[*segment]int64 // of the segments that grew, before they did
 	shared  *segment
 	listed  map[uint64]*segment // by the checkpoint
@@ -48,12 +49,14 @@ type logPlan struct {
 }
 
 // part is a stretch of a log: a chunk that stays or is rewritten, or entries
-// in memory.
+// in memory, which are written or stay in their WAL file.
 type part struct {
 	chunk   *chunk // nil: items are from memory
 	rewrite bool
 	items   []item
-	bytes   int64 // that will be written
+	bytes   int64    // that will be written
+	table   table    // where the items are, if they are from memory
+	kept    []*chunk // of the WAL file, if they stay there
 }
 
 func (f *flusher) newPlan(files []sealedFile) *plan {
@@ -164,6 +167,7 @@ func (p *plan) arrange() {
 	for _, id := range slices.Sorted(maps.Keys(p.logs)) {
 		p.logs[id].split(p.through)
 	}
+	p.keepFiles()
 	p.refine()
 	p.chooseRewrites()
 	for _, id := range slices.Sorted(maps.Keys(p.logs)) {
@@ -180,10 +184,10 @@ func (lp *logPlan) split(through uint64) {
 	for i, c := range chunks {
 		lasts[i] = c.last
 	}
-	var runs [][]item
+	var runs []table
 	for _, t := range l.tables {
 		if t.wal <= through {
-			runs = append(runs, t.items)
+			runs = append(runs, *t)
 		}
 	}
 	l.mu.RUnlock()
@@ -195,12 +199,12 @@ func (lp *logPlan) split(through uint64) {
 		}
 	}
 	lp.mergeTail()
-	for _, items := range runs {
-		pt := part{rewrite: true}
-		for i := range items {
-			if lp.keep(&items[i]) {
-				pt.items = append(pt.items, items[i])
-				pt.bytes += int64(entryLen(items[i].e))
+	for _, t := range runs {
+		pt := part{rewrite: true, table: t}
+		for i := range t.items {
+			if it := &t.items[i]; lp.keep(it) {
+				pt.items = append(pt.items, *it)
+				pt.bytes += int64(entryLen(it.e))
 			}
 		}
 		if len(pt.items) > 0 {
@@ -269,12 +273,12 @@ func (lp *logPlan) refine(c *chunk) {
 	lp.l.mu.RUnlock()
 	c.live = c.size()
 	for i, m := range marks {
-		end, pos, index := c.end, c.data, last+1
+		end, index := c.end, last+1
 		if i+1 < len(marks) {
-			end, pos, index = marks[i+1].base, marks[i+1].pos, marks[i+1].index
+			end, index = marks[i+1].base, marks[i+1].index
 		}
 		if index <= lp.compacted+1 && (m.base == end || !lp.live(m.base, end)) {
-			c.live -= pos - m.pos
+			c.live -= m.len
 		}
 	}
 }
@@ -378,7 +382,10 @@ func (l *Log) loadChunk(c *chunk) ([]item, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := l.readPiece(c, marks, 0, c.data)
+	p, err := l.readBlocks(c, marks, 0, len(marks), make([]byte, blocksLen(marks, 0, len(marks))))
+	if err == nil && p.err == nil && len(p.items) != int(c.count) {
+		p.err = fmt.Errorf("%w: log %d: %s: %d entries in a chunk of %d", ErrDamaged, l.id, c.seg.name(), len(p.items), c.count)
+	}
 	if err == nil && p.err != nil {
 		err = l.rots(p.err)
 	}

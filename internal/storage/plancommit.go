@@ -13,6 +13,11 @@ func (p *plan) write() error {
 			return err
 		}
 	}
+	for _, k := range p.kept {
+		if err := k.write(p.f.metrics); err != nil {
+			return err
+		}
+	}
 	for _, w := range []*segWriter{&p.f.own, &p.f.rem} {
 		if err := w.flush(); err != nil {
 			return err
@@ -50,8 +55,13 @@ func (p *plan) writeLog(lp *logPlan) (err error) {
 		return nil
 	}
 	for parts := lp.parts; len(parts) > 0; {
+		switch pt := &parts[0]; {
+		case pt.kept != nil:
+			lp.chunks = append(lp.chunks, pt.kept...)
+		case !pt.rewrite:
+			lp.chunks = append(lp.chunks, pt.chunk)
+		}
 		if !parts[0].rewrite {
-			lp.chunks = append(lp.chunks, parts[0].chunk)
 			parts = parts[1:]
 			continue
 		}
@@ -122,7 +132,7 @@ func (p *plan) image() *image {
 	}
 	for _, n := range slices.Sorted(maps.Keys(segs)) {
 		s := segs[n]
-		m.segments = append(m.segments, segmentImage{number: n, size: s.size, shared: s.shared, owner: s.owner})
+		m.segments = append(m.segments, segmentImage{number: n, size: s.size, shared: s.shared, owner: s.owner, wal: s.wal})
 	}
 	p.listed = segs
 	m.nextSegment = s.segs.nextNumber()
@@ -158,8 +168,8 @@ func (p *plan) logImage(l *Log, segs map[uint64]*segment) logImage {
 	return li
 }
 
-// commit makes the durable checkpoint the state of the logs.
-func (p *plan) commit() {
+// commit makes the durable checkpoint the state of the logs, and returns the segments that it does not list.
+func (p *plan) commit() (dead []*segment) {
 	f := p.f
 	for _, lp := range p.logs {
 		lp.commit(p.through)
@@ -171,12 +181,12 @@ func (p *plan) commit() {
 	f.segments = p.listed // a stage may have brought more: the next plan takes note of them
 	for _, n := range slices.Sorted(maps.Keys(old)) {
 		if s := old[n]; p.listed[n] != s {
-			s.drop()
+			dead = append(dead, s)
 		}
 	}
 	for _, s := range p.created {
 		if p.listed[s.number] != s {
-			s.drop()
+			dead = append(dead, s)
 		}
 	}
 	if f.shared = p.shared; f.shared != nil && p.listed[f.shared.number] != f.shared {
@@ -187,6 +197,7 @@ func (p *plan) commit() {
 	f.image = p.head
 	f.number++
 	f.last = f.opts.Now()
+	return dead
 }
 
 // disown has no log append to a segment that is gone.

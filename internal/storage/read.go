@@ -28,12 +28,12 @@ func (l *Log) readChunk(r *result, q *query, c *chunk, after, limit record.Index
 			if !disk {
 				return ErrCold
 			}
-			to := r.blocks(q, c, marks, b, sequential)
+			to := r.blocks(q, marks, b, sequential)
 			if to == b {
 				r.full = true
 				break
 			}
-			if p, err = l.readBlocks(c, marks, b, to, l.store.cold.buffer(blocksLen(c, marks, b, to), r.loan)); err != nil {
+			if p, err = l.readBlocks(c, marks, b, to, l.store.cold.buffer(blocksLen(marks, b, to), r.loan)); err != nil {
 				return err
 			}
 			l.store.cold.addPiece(p, r.loan)
@@ -56,23 +56,23 @@ func (l *Log) readChunk(r *result, q *query, c *chunk, after, limit record.Index
 // blocks returns the end of the blocks from b on that are to be read for q. One
 // who borrows gets whole blocks that fit, so that nothing is read and checked twice; none, when he has
 // something already and the next one does not fit.
-func (r *result) blocks(q *query, c *chunk, marks []mark, b int, sequential bool) (to int) {
+func (r *result) blocks(q *query, marks []mark, b int, sequential bool) (to int) {
 	room := int64(q.max - r.bytes)
 	want := min(room, maxRead)
 	if r.loan == nil {
 		if sequential || b == 0 {
 			want = max(want, readAhead)
 		}
-		return blocksEnd(c, marks, b, want)
+		return blocksEnd(marks, b, want)
 	}
 	if r.bytes == 0 {
 		want = max(want, readAhead)
 	}
-	to = blocksEnd(c, marks, b, want)
-	if to > b+1 && blocksLen(c, marks, b, to) > want {
+	to = blocksEnd(marks, b, want)
+	if to > b+1 && blocksLen(marks, b, to) > want {
 		to--
 	}
-	if r.bytes > 0 && blocksLen(c, marks, b, to) > room {
+	if r.bytes > 0 && blocksLen(marks, b, to) > room {
 		return b
 	}
 	return to
@@ -120,7 +120,7 @@ func (l *Log) chunkMarks(c *chunk, disk bool) ([]mark, error) {
 	if !disk {
 		return nil, ErrCold
 	}
-	b := make([]byte, int(c.marks)*markLen+4)
+	b := make([]byte, c.marksLen())
 	if err := l.readAt(c.seg, b, c.marksPos()); err != nil {
 		return nil, err
 	}
@@ -152,66 +152,142 @@ func (l *Log) readAt(s *segment, b []byte, pos int64) error {
 	return nil
 }
 
+// bridged is how much may lie between two blocks that are read at once. In a segment nothing does; in
+// a WAL file that is kept what else was written meanwhile.
+const bridged = 4 << 10
+
+// gap is what is read between block b and the next; far: that is read by itself.
+func gap(marks []mark, b int) (n int64, far bool) {
+	n = marks[b+1].pos - marks[b].end()
+	if n > bridged {
+		return 0, true
+	}
+	return n, false
+}
+
 // blocksEnd returns where blocks from b on hold want bytes, or the chunk ends.
-func blocksEnd(c *chunk, marks []mark, b int, want int64) (to int) {
-	for to = b + 1; to < len(marks) && blocksLen(c, marks, b, to) < want; {
-		to++
+func blocksEnd(marks []mark, b int, want int64) (to int) {
+	n := marks[b].len
+	for to = b + 1; to < len(marks) && n < want; to++ {
+		between, _ := gap(marks, to-1)
+		n += between + marks[to].len
 	}
 	return to
 }
 
-// blocksLen is the length of the blocks [b, to).
-func blocksLen(c *chunk, marks []mark, b, to int) int64 {
-	if to == len(marks) {
-		return c.data - marks[b].pos
+// blocksLen is how much memory the blocks [b, to) take when they are read.
+func blocksLen(marks []mark, b, to int) (n int64) {
+	for ; b < to; b++ {
+		n += marks[b].len
+		if b+1 < to {
+			between, _ := gap(marks, b)
+			n += between
+		}
 	}
-	return marks[to].pos - marks[b].pos
+	return n
 }
 
 // readPiece reads blocks from b on, until they hold want bytes, for the caller alone.
 func (l *Log) readPiece(c *chunk, marks []mark, b int, want int64) (*piece, error) {
-	to := blocksEnd(c, marks, b, want)
-	return l.readBlocks(c, marks, b, to, make([]byte, blocksLen(c, marks, b, to)))
+	to := blocksEnd(marks, b, want)
+	return l.readBlocks(c, marks, b, to, make([]byte, blocksLen(marks, b, to)))
 }
 
-// readBlocks reads the blocks [b, to) into buf, which is as long as they are.
+// readBlocks reads the blocks [b, to) into buf, which is as long as blocksLen says. What lies
+// near each other is one read.
 func (l *Log) readBlocks(c *chunk, marks []mark, b, to int, buf []byte) (*piece, error) {
-	pos := c.dataPos() + marks[b].pos
-	if err := l.readAt(c.seg, buf, pos); err != nil {
-		return nil, err
+	begin, at := b, int64(0)
+	for i := b; i < to; i++ {
+		if i+1 < to {
+			if _, far := gap(marks, i); !far {
+				continue
+			}
+		}
+		n := marks[i].end() - marks[begin].pos
+		if err := l.readRun(c, marks[begin:i+1], buf[at:at+n]); err != nil {
+			return nil, err
+		}
+		begin, at = i+1, at+n
 	}
 	p := &piece{chunk: c, from: b, to: to, buf: buf}
-	p.items, p.err = l.parseItems(buf, marks[b].base)
-	if p.err != nil {
-		// p.err says how far the frames were good.
-		for i := range p.items {
-			pos += int64(entryLen(p.items[i].e))
-		}
-		p.err = fmt.Errorf("%w: log %d: %s, position %d: %w", ErrDamaged, l.id, c.seg.name(), pos, p.err)
+	var pos int64
+	if p.items, pos, p.err = l.parseBlocks(marks[b:to], buf); p.err != nil {
+		p.err = fmt.Errorf("%w: log %d: %s, position %d: %w", ErrDamaged, l.id, c.seg.name(), c.dataPos()+pos, p.err)
 	}
 	return p, nil
 }
 
-// parseItems reads frames, up to the first that does not match its checksum.
-// The entries alias buf.
-func (l *Log) parseItems(buf []byte, base record.Offset) (items []item, err error) {
+// readRun reads blocks that lie near each other, at once; when that fails, each by itself: what lies
+// between them is not the log's.
+func (l *Log) readRun(c *chunk, marks []mark, buf []byte) error {
+	start := marks[0].pos
+	if !c.kept || len(marks) == 1 {
+		return l.readAt(c.seg, buf, c.dataPos()+start)
+	}
+	if f, err := c.seg.handle(); err == nil {
+		if _, err := f.ReadAt(buf, start); err == nil {
+			return nil
+		}
+	}
+	for _, m := range marks {
+		if err := l.readAt(c.seg, buf[m.pos-start:m.end()-start], m.pos); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parseBlocks reads the frames of blocks, up to the first that does not match its checksum or is not the one that
+// a mark says; pos is where it is. The entries alias buf.
+func (l *Log) parseBlocks(marks []mark, buf []byte) (items []item, pos int64, err error) {
 	n := 0
-	for rest := buf; len(rest) > 0; n++ {
-		if _, rest, err = nextFrame(rest); err != nil {
-			break
+	eachBlock(marks, buf, func(_ *mark, b []byte) bool {
+		for rest := b; len(rest) > 0; n++ {
+			var err error
+			if _, rest, err = nextFrame(rest); err != nil {
+				return false
+			}
+		}
+		return true
+	})
+	items, block := make([]item, 0, n), make(entryBlock, n)
+	eachBlock(marks, buf, func(m *mark, b []byte) bool {
+		base := m.base
+		for rest := b; len(rest) > 0; {
+			pos = m.end() - int64(len(rest))
+			var f frame
+			f, rest, err = nextFrame(rest)
+			switch {
+			case err != nil:
+				return false
+			case !f.valid(l.seed):
+				err = errCRC
+				return false
+			case pos == m.pos && f.index != m.index:
+				err = fmt.Errorf("%w: index %d, where %d should be", errFrame, f.index, m.index)
+				return false
+			}
+			it := item{e: block.set(len(items), &f), crc: f.crc}
+			it.base, it.count = offsets(it.e, base)
+			base = it.end()
+			items = append(items, it)
+		}
+		return true
+	})
+	return items, pos, err
+}
+
+// eachBlock calls fn for the blocks that readBlocks has read into buf, as long as it returns true.
+func eachBlock(marks []mark, buf []byte, fn func(m *mark, b []byte) bool) {
+	at := int64(0)
+	for i := range marks {
+		m := &marks[i]
+		if !fn(m, buf[at:at+m.len]) {
+			return
+		}
+		if at += m.len; i+1 < len(marks) {
+			between, _ := gap(marks, i)
+			at += between
 		}
 	}
-	items, block := make([]item, n), make(entryBlock, n)
-	for i, rest := 0, buf; i < n; i++ {
-		var f frame
-		f, rest, _ = nextFrame(rest)
-		if !f.valid(l.seed) {
-			return items[:i], errCRC
-		}
-		it := &items[i]
-		it.e, it.crc = block.set(i, &f), f.crc
-		it.base, it.count = offsets(it.e, base)
-		base = it.end()
-	}
-	return items, err
 }

@@ -36,7 +36,7 @@ func Open(fs vfs.FS, dir string, opts Options) (*Store, error) {
 		closing: make(chan struct{}),
 		cold:    new(coldCache),
 	}
-	s.segs = &segments{fs: fs, dir: path.Join(dir, segName), fail: s.fail}
+	s.segs = &segments{fs: fs, dir: path.Join(dir, segName), walDir: s.walDir, fail: s.fail}
 	var err error
 	if s.metrics, err = newMetrics(opts.Registerer); err != nil {
 		return nil, fmt.Errorf("storage: metrics: %w", err)

@@ -367,7 +367,7 @@ func (r *replay) segment(si *segmentImage) {
 		if r.segs == nil {
 			r.segs = make(map[uint64]*segment)
 		}
-		s = &segment{set: r.store.segs, number: si.number, owner: si.owner, shared: si.shared}
+		s = &segment{set: r.store.segs, number: si.number, owner: si.owner, shared: si.shared, wal: si.wal}
 		r.segs[si.number] = s
 	}
 	s.size = max(s.size, si.size)
@@ -412,7 +412,7 @@ func (r *replay) entries(img *walImage, l *Log, body []byte, whole bool) error {
 	if i := record.Index(entries[0].GetIndex()); !whole && i != l.last+1 {
 		return fmt.Errorf("%w: index %d follows %d, in a batch that is damaged", errRecord, i, l.last)
 	}
-	return l.append(img.id, entries, crcs)
+	return l.append(img.id, scattered, entries, crcs)
 }
 
 func (l *Log) markDamaged(what string) {

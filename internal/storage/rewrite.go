@@ -18,6 +18,7 @@ func (r *recovery) rewrite() error {
 	}
 	s := r.Store
 	s.preparer = &preparer{store: s, next: make(chan *walFile), freed: make(chan struct{}, 1), done: make(chan struct{}), id: id, size: 2 * firstWAL}
+	s.segs.recycle = s.preparer.recycle
 	s.wal = &wal{store: s, wake: make(chan struct{}, 1), done: make(chan struct{}), seq: r.replay.seq, installs: r.replay.installs}
 	name := s.preparer.path(id, walSuffix+newSuffix)
 	f, size, err := r.spare(name)
@@ -53,16 +54,15 @@ func (r *recovery) rewrite() error {
 	return nil
 }
 
-// spare opens a file for the recovered tail: the largest WAL file that holds nothing,
-// or a new one. On a full disk the space that it has already is all there is.
+// spare opens a file for the recovered tail: the newest WAL file that holds nothing,
+// or a new one. On a full disk the space that it has already is all there is. It is the newest because
+// another one would leave a gap, which after a power cut looks like a file that was lost.
 func (r *recovery) spare(name string) (f vfs.File, size int64, err error) {
 	var id uint64
-	for n, s := range r.empty {
-		if s > size || s == size && n < id {
-			id, size = n, s
-		}
+	for n := range r.empty {
+		id = max(id, n)
 	}
-	if size == 0 {
+	if size = r.empty[id]; size == 0 {
 		f, err = r.fs.Create(name)
 		return f, 0, err
 	}

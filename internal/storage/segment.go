@@ -1,7 +1,9 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path"
 	"slices"
 	"sync"
@@ -17,10 +19,11 @@ const (
 )
 
 // segment is a file of chunks, append-only, of one log or shared by the remnants
-// of many.
+// of many; or a WAL file that is kept (keep.go), which is shared, too.
 type segment struct {
 	set    *segments
 	number uint64
+	wal    uint64       // id of the WAL file, which stays where it is; 0: a file of chunks
 	owner  record.LogID // whose chunks it holds, if !shared
 	shared bool
 
@@ -37,9 +40,11 @@ type segment struct {
 
 // segments are the segment files of a store.
 type segments struct {
-	fs   vfs.FS
-	dir  string
-	fail func(error)
+	fs      vfs.FS
+	dir     string
+	walDir  string
+	fail    func(error)
+	recycle func(name string, size int64) error // takes a WAL file that is not kept any more
 
 	walBatch atomic.Int64 // bytes of the last batch of the WAL
 
@@ -59,6 +64,15 @@ func (s *segments) make(owner record.LogID, shared bool) (*segment, error) {
 	s.next++
 	s.mu.Unlock()
 	return seg, seg.create()
+}
+
+// keep makes a segment of a WAL file. The file is another's until a checkpoint lists the segment.
+func (s *segments) keep(wal uint64) *segment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seg := &segment{set: s, number: s.next, wal: wal, shared: true}
+	s.next++
+	return seg
 }
 
 // install tells the flusher of segments that a log uses from now on.
@@ -84,7 +98,20 @@ func (s *segments) nextNumber() uint64 {
 	return s.next
 }
 
-func (s *segment) name() string { return path.Join(s.set.dir, fileName(s.number, segSuffix)) }
+func (s *segment) name() string {
+	if s.wal != 0 {
+		return path.Join(s.set.walDir, fileName(s.wal, walSuffix))
+	}
+	return path.Join(s.set.dir, fileName(s.number, segSuffix))
+}
+
+// seed starts the CRCs of the file's chunks.
+func (s *segment) seed() uint32 {
+	if s.wal != 0 {
+		return seed64(s.wal)
+	}
+	return seed64(s.number)
+}
 
 // retain keeps the file until release. The caller holds a lock under
 // which the segment is known not to be gone.
@@ -115,9 +142,25 @@ func (s *segment) drop() {
 
 func (s *segment) remove() {
 	s.close()
-	if err := s.set.fs.Remove(s.name()); err != nil {
+	if s.set.closed {
+		return // the directory may be another store's by now, and that has tidied it
+	}
+	// One that is missing was reported when the store was opened.
+	if err := s.letGo(); err != nil && !errors.Is(err, os.ErrNotExist) {
 		s.set.fail(fmt.Errorf("remove a segment: %w", err))
 	}
+}
+
+// letGo removes the file, or gives it back to the WAL.
+func (s *segment) letGo() error {
+	if s.wal == 0 {
+		return s.set.fs.Remove(s.name())
+	}
+	fi, err := s.set.fs.Stat(s.name())
+	if err != nil {
+		return err
+	}
+	return s.set.recycle(s.name(), fi.Size())
 }
 
 func (s *segment) close() {

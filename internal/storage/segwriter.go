@@ -56,7 +56,7 @@ func (w *segWriter) add(it *item) error {
 	base := max(it.base, c.end) // differs for entries without offsets: see Log.next
 	pos := w.pos() - c.dataPos()
 	if n := len(w.marks); n == 0 || pos-w.marks[n-1].pos >= markEvery {
-		w.marks = append(w.marks, mark{it.index(), base, pos})
+		w.marks = append(w.marks, mark{index: it.index(), base: base, pos: pos})
 	}
 	if c.count == 0 {
 		c.first, c.base = it.index(), base
@@ -117,7 +117,7 @@ func (w *segWriter) finish() (*chunk, error) {
 	c := w.chunk
 	c.data, c.marks = w.dataLen(), uint32(len(w.marks))
 	c.live = c.size()
-	w.buf = appendMarks(w.buf, w.marks, w.seg.number)
+	w.buf = appendMarks(w.buf, w.marks, w.seg)
 	w.seg.size = w.pos()
 	w.chunk = nil
 	header := c.appendHeader(nil, w.log.id)

@@ -304,7 +304,7 @@ func appendInstallation(b []byte, number uint64, cut record.Index, c *Checkpoint
 	for _, c := range chunks {
 		s := c.seg
 		if !slices.ContainsFunc(segs, func(si segmentImage) bool { return si.number == s.number }) {
-			segs = append(segs, segmentImage{number: s.number, size: s.size, shared: s.shared, owner: s.owner})
+			segs = append(segs, segmentImage{number: s.number, size: s.size, shared: s.shared, owner: s.owner, wal: s.wal})
 		}
 		images = append(images, chunkImage{segment: s.number, chunk: *c})
 	}
@@ -318,8 +318,8 @@ func parseInstallation(b []byte) (in installation, c *Checkpoint, segs []segment
 	if d.err == nil {
 		c, d.b, d.err = parseCheckpoint(d.b)
 	}
-	segs, sizes := d.segmentImages()
-	chunks = d.chunkImages(sizes)
+	segs, known := d.segmentImages()
+	chunks = d.chunkImages(known)
 	n := len(chunks)
 	if d.err == nil && (len(d.b) > 0 || n > 0 && (chunks[0].first < in.cut || chunks[n-1].last > c.Applied)) {
 		d.fail()

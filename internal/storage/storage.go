@@ -13,8 +13,9 @@
 //	Append → queue → WAL goroutine: one write, one sync for all that waits
 //	       → memtable (readable) → Done
 //	WAL file full → flusher: live entries to segments, checkpoint, WAL file recycled
+//	             or, when most of it is live: checkpoint, WAL file kept as a segment
 //
-// An entry that is dead when its WAL file is full was written exactly once.
+// An entry that is dead when its WAL file is full was written exactly once, and so was one in a file that is kept.
 // The files and their bytes are described in docs/storage.md.
 //
 // # Goroutines

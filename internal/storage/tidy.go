@@ -1,7 +1,9 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path"
 )
 
@@ -22,8 +24,14 @@ func (r *recovery) rename() error {
 
 // tidyWAL keeps a few of the files that were replayed, to be used again, and
 // sets those with damage aside.
+// Those that are kept are segments.
 func (r *recovery) tidyWAL() error {
+	r.listed = r.listSegments()
+	kept := keptFiles(r.listed)
 	for _, id := range r.wals {
+		if kept[id] {
+			continue
+		}
 		name := r.path(walName, fileName(id, walSuffix))
 		if _, hurt := r.replay.hurt[id]; hurt || r.replay.found {
 			if err := r.setAside(name); err != nil {
@@ -75,6 +83,17 @@ func (r *recovery) tidyCheckpoints() error {
 	return nil
 }
 
+// listSegments returns the segments that hold anything of a log.
+func (r *recovery) listSegments() map[uint64]*segment {
+	listed := make(map[uint64]*segment)
+	for _, l := range r.logs {
+		for _, c := range l.chunks {
+			listed[c.seg.number] = c.seg
+		}
+	}
+	return listed
+}
+
 // tidySegments removes what no checkpoint lists: the remains of a flush that
 // was not finished. When the metadata are not to be trusted nothing is removed.
 func (r *recovery) tidySegments() error {
@@ -82,18 +101,16 @@ func (r *recovery) tidySegments() error {
 	if err != nil {
 		return err
 	}
-	listed := make(map[uint64]*segment)
-	for _, l := range r.logs {
-		for _, c := range l.chunks {
-			listed[c.seg.number] = c.seg
-		}
-	}
 	sizes := make(map[uint64]int64)
 	r.segs.next = r.image.nextSegment
 	for _, n := range numbers {
 		r.segs.next = max(r.segs.next, n+1)
 		name := r.path(segName, fileName(n, segSuffix))
-		if s := listed[n]; s == nil && r.trusted() {
+		s := r.listed[n]
+		if s != nil && s.wal != 0 {
+			s = nil // which has that number, and another file
+		}
+		if s == nil && r.trusted() {
 			err = r.fs.Remove(name)
 		} else if s != nil {
 			sizes[n], err = r.cut(name, s.size)
@@ -102,10 +119,22 @@ func (r *recovery) tidySegments() error {
 			return err
 		}
 	}
+	for n, s := range r.listed {
+		if s.wal == 0 {
+			continue
+		}
+		fi, err := r.fs.Stat(s.name())
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		sizes[n] = fi.Size()
+	}
 	for _, l := range r.logs {
 		l.missing(sizes)
 	}
-	r.listed = listed
 	return nil
 }
 
@@ -141,8 +170,8 @@ func (l *Log) missing(sizes map[uint64]int64) {
 		switch {
 		case !ok:
 			_ = l.rots(fmt.Errorf("%w: log %d: %s is missing", ErrDamaged, l.id, c.seg.name()))
-		case size < c.pos+c.size():
-			_ = l.rots(fmt.Errorf("%w: log %d: %s ends at %d, its chunk at position %d has %d bytes", ErrDamaged, l.id, c.seg.name(), size, c.pos, c.size()))
+		case size < c.fileEnd():
+			_ = l.rots(fmt.Errorf("%w: log %d: %s ends at %d, its chunk at position %d at %d", ErrDamaged, l.id, c.seg.name(), size, c.pos, c.fileEnd()))
 		}
 	}
 }

@@ -28,6 +28,8 @@ type wal struct {
 	seq   uint64 // of the last batch that was synced
 	batch batchWriter
 	crcs  []uint32 // of the batch's entries
+	at    []int    // where in the batch those of each request begin, or scattered
+	base  int64    // where in the file the batch began
 	known sharedBodies
 	held  int64  // bytes that the file's entries have in memory, at least
 	lazy  []*Log // with a hard state that waits for the next batch
@@ -237,7 +239,7 @@ func (w *wal) encode(reqs []*Append) {
 		w.batch.buf, w.crcs = nil, nil
 	}
 	w.batch.reset(w.seq + 1)
-	w.crcs = w.crcs[:0]
+	w.crcs, w.at = w.crcs[:0], w.at[:0]
 	for _, a := range reqs {
 		if a.Err = a.refused(); a.Err == nil {
 			w.encodeOne(a)
@@ -266,9 +268,11 @@ func (w *wal) encodeOne(a *Append) {
 		w.batch.install(l.id, st.number, st.cut, st.state, st.chunks)
 	}
 	switch {
-	case a.Shared != nil:
+	case a.Shared != nil && len(a.Entries) > 0:
+		w.at = append(w.at, scattered)
 		w.crcs = w.batch.shared(l, a.Entries, a.Shared, &w.known, w.file.pos, w.crcs)
 	case len(a.Entries) > 0:
+		w.at = append(w.at, len(w.batch.buf)+recordHeader)
 		w.crcs = w.batch.entries(l, a.Entries, w.crcs)
 	}
 	if a.HardState != nil {
@@ -321,6 +325,7 @@ func (w *wal) write() error {
 	m.batchBytes.Observe(float64(len(b)))
 	m.batchEntries.Observe(float64(len(w.crcs)))
 	m.walBytes.Add(float64(len(b)))
+	w.base = f.pos
 	f.pos += int64(len(b))
 	w.store.filled.set(f.pos, f.size)
 	w.seq++
@@ -341,19 +346,29 @@ func (w *wal) apply(reqs []*Append) {
 		}
 	}
 	w.lazy = w.lazy[:0]
-	crcs := w.crcs
+	crcs, at := w.crcs, w.at
 	for _, a := range reqs {
-		if a.Err == nil {
-			crcs = crcs[w.applyOne(a, crcs):]
+		if a.Err != nil {
+			continue
 		}
+		pos := int64(scattered)
+		if len(a.Entries) > 0 {
+			if at[0] != scattered {
+				pos = w.base + int64(at[0])
+			}
+			at = at[1:]
+		}
+		w.applyOne(a, pos, crcs)
+		crcs = crcs[len(a.Entries):]
 	}
 }
 
-func (w *wal) applyOne(a *Append, crcs []uint32) int {
+// applyOne makes a request visible whose entries lie at pos of the file.
+func (w *wal) applyOne(a *Append, pos int64, crcs []uint32) {
 	l := a.Log
 	if a.deletion {
 		w.store.drop(l)
-		return 0
+		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -367,14 +382,13 @@ func (w *wal) applyOne(a *Append, crcs []uint32) int {
 		if i := a.Entries[0].GetIndex(); record.Index(i) <= l.applied || record.Index(i) > l.last+1 {
 			panic(fmt.Sprintf("storage: log %d: append at index %d, of (%d, %d]", l.id, i, l.applied, l.last))
 		}
-		if err := l.append(w.file.id, a.Entries, crcs); err != nil {
+		if err := l.append(w.file.id, pos, a.Entries, crcs); err != nil {
 			panic(err)
 		}
 	}
 	if a.HardState != nil {
 		l.hard, l.hasHard, l.dirty = newHardState(a.HardState), true, true
 	}
-	return len(a.Entries)
 }
 
 // install makes a stage the log, whose mu is locked.

@@ -169,10 +169,12 @@ func (p *preparer) popPool() string {
 	return name
 }
 
-// recycle takes a WAL file that holds nothing that is needed any more.
+// recycle takes a WAL file of so many bytes that holds nothing that is needed any more. What
+// is behind its batches (see keep.go) does no harm.
 func (p *preparer) recycle(name string, size int64) error {
 	p.mu.Lock()
-	keep := size == p.store.opts.WALFileSize && len(p.pool) < poolSize
+	full := p.store.opts.WALFileSize
+	keep := size >= full && size <= full+full/8 && len(p.pool) < poolSize
 	if keep {
 		p.pool = append(p.pool, name)
 	}
