@@ -84,6 +84,7 @@ func (l *kafkaLoad) client(opts ...kgo.Opt) *kgo.Client {
 		kgo.SeedBrokers(l.r.broker.Kafka),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerLinger(0),
+		kgo.ProducerBatchCompression(kgo.NoCompression()), // of the values little would be left
 		kgo.MaxBufferedRecords(2*produceWindow),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 5 * time.Millisecond }),
 		kgo.MetadataMinAge(10*time.Millisecond),
@@ -132,7 +133,11 @@ func (l *kafkaLoad) produce(ctx context.Context, p *producer, rng *rand.Rand) {
 		p.next.Counter++
 		part := int32(rng.IntN(partitions))
 		l.checker.Attempt(v)
-		rec := &kgo.Record{Topic: topic, Partition: part, Value: v.Payload(rng.IntN(1000))}
+		size := rng.IntN(1000)
+		if rng.IntN(2) == 0 { // large enough for WAL files to be kept
+			size += 4 << 10
+		}
+		rec := &kgo.Record{Topic: topic, Partition: part, Value: v.Payload(size)}
 		p.client.Produce(context.Background(), rec, func(rec *kgo.Record, err error) {
 			switch {
 			case err == nil:

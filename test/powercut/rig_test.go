@@ -8,12 +8,15 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"waybill/internal/storage"
+	"waybill/internal/vfs"
 	brokertest "waybill/test/broker"
 	"waybill/test/check"
 	"waybill/test/powercut"
@@ -234,6 +237,20 @@ func (r *rig) err() error {
 }
 
 // summary tells what was done and found.
+// kept is how many former WAL files the newest checkpoint lists as segments.
+func (r *rig) kept() int {
+	r.t.Helper()
+	names, err := filepath.Glob(filepath.Join(r.disk.Dir, "data", "checkpoint", "*.ckpt"))
+	if err != nil || len(names) == 0 {
+		r.t.Fatalf("checkpoints: %v, %v", names, err)
+	}
+	var out strings.Builder
+	if err := storage.DumpCheckpoint(&out, vfs.OS{}, slices.Max(names)); err != nil {
+		r.t.Fatal(err)
+	}
+	return strings.Count(out.String(), ", WAL file ")
+}
+
 func (r *rig) summary() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d power cuts under load and %d during recovery, %v a cycle, of which the restart %v; seed %d\n",
