@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -119,7 +120,8 @@ func (n *Node) HealSyncs() {
 }
 
 // Kinds of files in a data directory: the name of the directory below it that they are
-// in, "" for the files at its top.
+// in, "" for the files at its top. A WAL file that is kept as a segment is of the segments' kind, wherever
+// it lies: when it is damaged it behaves like one.
 const (
 	KindWAL        = "wal"
 	KindCheckpoint = "checkpoint"
@@ -127,8 +129,62 @@ const (
 	KindTop        = ""
 )
 
-// Files lists the files of a kind, by name. Kinds that do not exist have none.
+// Files lists the files of a kind, by name. Kinds that do not exist have none. The node must not run:
+// which WAL files are kept changes under way.
 func (n *Node) Files(kind string) ([]string, error) {
+	files, err := n.within(kind)
+	if err != nil || kind != KindWAL && kind != KindSegment {
+		return files, err
+	}
+	wal := files
+	if kind == KindSegment {
+		if wal, err = n.within(KindWAL); err != nil {
+			return nil, err
+		}
+	}
+	kept, err := n.Kept()
+	if err != nil {
+		return nil, err
+	}
+	isKept := func(name string) bool {
+		number, _ := strings.CutSuffix(strings.TrimLeft(filepath.Base(name), "0"), ".wal")
+		return slices.Contains(kept, number)
+	}
+	if kind == KindWAL {
+		return slices.DeleteFunc(files, isKept), nil
+	}
+	return append(files, slices.DeleteFunc(wal, func(name string) bool { return !isKept(name) })...), nil
+}
+
+var keptFile = regexp.MustCompile(`(?m)^segment \d+: .*, WAL file (\d+)$`)
+
+// Kept lists the numbers of the WAL files that are kept. The checkpoint says which; the node will read the
+// newest that is whole, and so does this. Without one nothing is kept. The node may run: then they may
+// be others a moment later.
+func (n *Node) Kept() ([]string, error) {
+	checkpoints, err := n.within(KindCheckpoint)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Backward(checkpoints) {
+		out, err := exec.Command(n.c.opts.Binary, "debug", "checkpoint", name).Output()
+		if errors.As(err, new(*exec.ExitError)) {
+			continue // it is damaged, is not finished, or is gone
+		}
+		if err != nil {
+			return nil, err
+		}
+		var kept []string
+		for _, m := range keptFile.FindAllSubmatch(out, -1) {
+			kept = append(kept, string(m[1]))
+		}
+		return kept, nil
+	}
+	return nil, nil
+}
+
+// within lists the files below a directory of the data directory, by name.
+func (n *Node) within(kind string) ([]string, error) {
 	var files []string
 	root := filepath.Join(n.data, kind)
 	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
@@ -148,11 +204,14 @@ func (n *Node) Files(kind string) ([]string, error) {
 	return files, err
 }
 
-// Rot flips a few bits in every file of a kind, where something is written. The node must not run. It
-// returns how many files it damaged.
-func (n *Node) Rot(kind string, rng *rand.Rand) (int, error) {
+// rotEvery is how many bytes of a file have one bit more that flips.
+const rotEvery = 64 << 10
+
+// Rot flips a few bits in every file of a kind, where something is written, more in a large one. The node must not run. It
+// returns the names of the files that it damaged.
+func (n *Node) Rot(kind string, rng *rand.Rand) ([]string, error) {
 	return n.damage(kind, func(f *os.File, size int64) error {
-		for range 3 {
+		for range 3 + size/rotEvery {
 			if err := flip(f, rng.Int64N(size), rng); err != nil {
 				return err
 			}
@@ -161,18 +220,17 @@ func (n *Node) Rot(kind string, rng *rand.Rand) (int, error) {
 	})
 }
 
-// Truncate cuts off the last third of every file of a kind. The node must not run.
-func (n *Node) Truncate(kind string) (int, error) {
+// Truncate cuts off the last third of every file of a kind, and returns their names. The node must not run.
+func (n *Node) Truncate(kind string) ([]string, error) {
 	return n.damage(kind, func(f *os.File, size int64) error { return f.Truncate(size * 2 / 3) })
 }
 
 // damage does something to the written part of every file of a kind.
-func (n *Node) damage(kind string, do func(f *os.File, written int64) error) (int, error) {
+func (n *Node) damage(kind string, do func(f *os.File, written int64) error) (damaged []string, err error) {
 	files, err := n.Files(kind)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	damaged := 0
 	for _, name := range files {
 		f, err := os.OpenFile(name, os.O_RDWR, 0)
 		if err != nil {
@@ -181,7 +239,7 @@ func (n *Node) damage(kind string, do func(f *os.File, written int64) error) (in
 		written, err := writtenLength(f)
 		if err == nil && written > 0 {
 			err = do(f, written)
-			damaged++
+			damaged = append(damaged, name)
 		}
 		if err := errors.Join(err, f.Close()); err != nil {
 			return damaged, err

@@ -31,6 +31,10 @@ type scene struct {
 // builds are of the binaries of faults that cannot be made to happen to the usual one.
 var builds = map[string]func(testing.TB) string{"clock": brokertest.BuildWithClock}
 
+// bulky are the faults that need messages of some size. A full WAL file is kept only when what it has of
+// a log lies in pieces of 4 KiB and is 64 KiB: with small messages there is none.
+var bulky = map[string]bool{"rot-wal": true, "cut-wal": true, "rot-segment": true, "cut-segment": true}
+
 func nothing(context.Context, *scene) error { return nil }
 
 // hold is how long most faults last: longer than an election, and than a client's patience.
@@ -38,6 +42,7 @@ func nothing(context.Context, *scene) error { return nil }
 const (
 	hold     = 5 * time.Second
 	holdLong = 13 * time.Second
+	filling  = 20 * time.Second // how long the load may take to fill a WAL file that is kept
 )
 
 // injectors are the faults of promise.yaml.
@@ -64,11 +69,11 @@ var injectors = map[string]injector{
 	"eio-majority":  {failMajority, holdLong, healSyncs, true},
 
 	"rot-wal":        {rot(clustertest.KindWAL), hold, nothing, true},
-	"rot-segment":    {rot(clustertest.KindSegment), hold, nothing, true},
+	"rot-segment":    {afterKept(rot(clustertest.KindSegment)), hold, leadAgain, true},
 	"rot-checkpoint": {rot(clustertest.KindCheckpoint), hold, nothing, true},
 	"rot-top":        {rot(clustertest.KindTop), hold, replaceIfBroken, true},
 	"cut-wal":        {truncate(clustertest.KindWAL), hold, nothing, true},
-	"cut-segment":    {truncate(clustertest.KindSegment), hold, nothing, true},
+	"cut-segment":    {afterKept(truncate(clustertest.KindSegment)), hold, leadAgain, true},
 	"cut-checkpoint": {truncate(clustertest.KindCheckpoint), hold, nothing, true},
 	"cut-top":        {truncate(clustertest.KindTop), hold, replaceIfBroken, true},
 	"wiped":          {wipe, hold, nothing, true},
@@ -227,29 +232,65 @@ func healSyncs(_ context.Context, s *scene) error {
 func rot(kind string) func(context.Context, *scene) error {
 	return func(_ context.Context, s *scene) error {
 		s.victim.Kill()
-		n, err := s.victim.Rot(kind, s.rng)
-		return damaged(s, kind, n, err)
+		files, err := s.victim.Rot(kind, s.rng)
+		return damaged(s, kind, files, err)
 	}
 }
 
 func truncate(kind string) func(context.Context, *scene) error {
 	return func(_ context.Context, s *scene) error {
 		s.victim.Kill()
-		n, err := s.victim.Truncate(kind)
-		return damaged(s, kind, n, err)
+		files, err := s.victim.Truncate(kind)
+		return damaged(s, kind, files, err)
+	}
+}
+
+// afterKept waits before a fault until the victim has kept a WAL file: as a segment it is to be damaged, too.
+func afterKept(inject func(context.Context, *scene) error) func(context.Context, *scene) error {
+	return func(ctx context.Context, s *scene) error {
+		limited, cancel := context.WithTimeout(ctx, filling)
+		defer cancel()
+		for {
+			kept, err := s.victim.Kept()
+			switch {
+			case err != nil:
+				return err
+			case len(kept) > 0:
+				return inject(ctx, s)
+			case limited.Err() != nil:
+				return fmt.Errorf("%w: node %d has kept no WAL file within %v", errNotRun, s.victim.ID, filling)
+			}
+			pause(limited, 100*time.Millisecond)
+		}
 	}
 }
 
 // damaged starts the victim again. A run that damaged nothing proves nothing.
-func damaged(s *scene, kind string, files int, err error) error {
+func damaged(s *scene, kind string, files []string, err error) error {
 	switch {
 	case err != nil:
 		return err
-	case files == 0:
+	case len(files) == 0:
 		return fmt.Errorf("%w: there is no file of the kind %q to damage", errNotRun, kind)
 	}
-	s.note("node %d: %d files of %q are damaged", s.victim.ID, files, kind)
+	kept, err := s.victim.Kept()
+	if err != nil {
+		return err
+	}
+	s.note("node %d: %d files of the kind %q are damaged; it has kept %d WAL files", s.victim.ID, len(files), kind, len(kept))
 	return s.victim.Launch()
+}
+
+// leadAgain has the victim lead again, when what it found out at its start is rebuilt: who follows reads
+// nothing of what lies in its segments, so nobody would find out what else is damaged there. What is read
+// in the end comes from it then.
+func leadAgain(ctx context.Context, s *scene) error {
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := s.cluster.AwaitHealth(limited, justDeclared); err != nil {
+		return err
+	}
+	return s.gather(ctx, s.victim)
 }
 
 // errNotRun is returned where a fault could not be made to happen: the cell is no run.

@@ -168,7 +168,7 @@ func (m *amqpMode) publish(ctx context.Context, ch *amqp.Channel, next *check.Va
 			}
 		})
 	}
-	pace := time.NewTicker(amqpPace)
+	pace := time.NewTicker(m.r.pace(amqpPace))
 	defer pace.Stop()
 	for {
 		select {
@@ -220,8 +220,16 @@ func (m *amqpMode) send(ch *amqp.Channel, next *check.Value) error {
 	m.sent.Add(1)
 	return ch.Publish("", m.name, false, false, amqp.Publishing{
 		DeliveryMode: uint8(1 + rand.IntN(2)), // a durable queue keeps transient ones too
-		Body:         v.Payload(rand.IntN(1000)),
+		Body:         m.body(v),
 	})
+}
+
+// body makes the body of a message. What is consumed soon stays small: no WAL file is kept for it.
+func (m *amqpMode) body(v check.Value) []byte {
+	if m.consume {
+		return v.Payload(rand.IntN(smallBody))
+	}
+	return m.r.body(v)
 }
 
 // transact publishes one transaction after the other.
@@ -245,7 +253,7 @@ func (m *amqpMode) transact(ctx context.Context, ch *amqp.Channel, next *check.V
 			}
 			m.times.ack()
 		}
-		pause(ctx, amqpPace)
+		pause(ctx, m.r.pace(amqpPace))
 	}
 	return err
 }

@@ -104,7 +104,7 @@ func (m *kafkaMode) prepare(ctx context.Context) error {
 }
 
 func (m *kafkaMode) run(ctx context.Context) {
-	cl, err := m.r.kafkaClient(append(m.kind.options(), m.told.Ear())...)
+	cl, err := m.r.kafkaClient(append(m.kind.options(), m.told.Ear(), kgo.ProducerBatchCompression(m.r.codec()))...)
 	if err != nil {
 		m.r.note("%s: %v", m.name, err)
 		return
@@ -112,7 +112,7 @@ func (m *kafkaMode) run(ctx context.Context) {
 	defer cl.Close()
 	next := m.r.producer()
 	window := make(chan struct{}, kafkaWindow)
-	pace := time.NewTicker(kafkaPace)
+	pace := time.NewTicker(m.r.pace(kafkaPace))
 	defer pace.Stop()
 	for ctx.Err() == nil {
 		select {
@@ -137,7 +137,7 @@ func (m *kafkaMode) run(ctx context.Context) {
 func (m *kafkaMode) produce(cl *kgo.Client, v check.Value, window chan struct{}) {
 	part := rand.Int32N(kafkaPartitions)
 	m.checker.Attempt(v)
-	rec := &kgo.Record{Topic: m.name, Partition: part, Value: v.Payload(rand.IntN(1000))}
+	rec := &kgo.Record{Topic: m.name, Partition: part, Value: m.r.body(v)}
 	cl.Produce(context.Background(), rec, func(rec *kgo.Record, err error) {
 		switch {
 		case err != nil:

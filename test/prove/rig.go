@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"waybill/test/check"
 	clustertest "waybill/test/cluster"
 	"waybill/test/stock"
@@ -59,6 +61,7 @@ type rig struct {
 	rng     *rand.Rand    // of the test's goroutine
 	whole   time.Duration // Settings.Whole
 	single  bool          // one node: there is no other one to go to
+	bulky   bool          // messages have some size
 	modes   map[string]mode
 	order   []string
 	links   links
@@ -146,6 +149,39 @@ func (r *rig) each(what string, do func(mode) error) error {
 	}
 	all.Wait()
 	return errors.Join(errs...)
+}
+
+// Bodies are shorter than smallBody, or from bulkyLeast to bulkyMost bytes. Those come at a slower pace.
+const (
+	smallBody  = 1000
+	bulkyLeast = 4 << 10
+	bulkyMost  = 8 << 10
+	bulkyPace  = 4
+)
+
+// pace is the time between two messages, of a client that usually takes so long.
+func (r *rig) pace(usual time.Duration) time.Duration {
+	if r.bulky {
+		return bulkyPace * usual
+	}
+	return usual
+}
+
+// body makes the body of a message.
+func (r *rig) body(v check.Value) []byte {
+	if r.bulky {
+		return v.Payload(bulkyLeast + rand.IntN(bulkyMost-bulkyLeast))
+	}
+	return v.Payload(rand.IntN(smallBody))
+}
+
+// codec is what Kafka's producers compress with: the client's usual one, but then nothing
+// that they send has any size.
+func (r *rig) codec() kgo.CompressionCodec {
+	if r.bulky {
+		return kgo.NoCompression()
+	}
+	return kgo.SnappyCompression()
 }
 
 // producer gives out an id for check.Value.

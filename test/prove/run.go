@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -46,6 +47,9 @@ func (p *Promise) Run(t testing.TB, name string, s Settings) (map[string]Result,
 		// Who leads is the run's to say.
 		"WAYBILL_CLUSTER_LEADERS_RETURN_AFTER=0",
 	}}
+	if bulky[name] {
+		o.Env = append(o.Env, "WAYBILL_DISK_WAL_FILE_SIZE=2MiB")
+	}
 	o.Env = append(o.Env, s.Env...)
 	if build := builds[name]; build != nil {
 		o.Binary = build(t)
@@ -56,7 +60,7 @@ func (p *Promise) Run(t testing.TB, name string, s Settings) (map[string]Result,
 		}
 		o.Disks = diskSize
 	}
-	r := &rig{t: t, promise: p, rng: rand.New(rand.NewPCG(s.Seed, 0)), single: s.Nodes == 1, whole: s.Whole}
+	r := &rig{t: t, promise: p, rng: rand.New(rand.NewPCG(s.Seed, 0)), single: s.Nodes == 1, whole: s.Whole, bulky: bulky[name]}
 	r.cluster = clustertest.New(t, o)
 	defer r.stop()
 	r.newModes(s.Modes)
@@ -209,6 +213,9 @@ func (r *rig) results(ctx context.Context, f Fault, t times, whole error) map[st
 		limited, cancel := context.WithTimeout(ctx, r.patience(f))
 		defer cancel()
 		err := m.drain(limited)
+		if f.Class == damagedClass && err == nil {
+			err = r.awaitRebuilt(limited)
+		}
 		held := f.Class == heldClass && r.tellsOfHeld(ctx) // damage is found by who reads
 		mu.Lock()
 		defer mu.Unlock()
@@ -222,6 +229,38 @@ func (r *rig) results(ctx context.Context, f Fault, t times, whole error) map[st
 	return all
 }
 
+var (
+	damagedLog = regexp.MustCompile(`msg="damaged segment" log=(\d+)`)
+	rebuiltLog = regexp.MustCompile(`msg="a copy of a log that was damaged is rebuilt" log=(\d+)`)
+)
+
+// awaitRebuilt waits until every copy that was found damaged when it was read is rebuilt.
+func (r *rig) awaitRebuilt(ctx context.Context) error {
+	for {
+		var left []string
+		for _, n := range r.cluster.Nodes {
+			damaged := map[string]struct{}{}
+			for line := range strings.Lines(n.Log()) {
+				if m := damagedLog.FindStringSubmatch(line); m != nil {
+					damaged[m[1]] = struct{}{}
+				} else if m := rebuiltLog.FindStringSubmatch(line); m != nil {
+					delete(damaged, m[1])
+				}
+			}
+			for log := range damaged {
+				left = append(left, fmt.Sprintf("log %s of node %d", log, n.ID))
+			}
+		}
+		switch {
+		case len(left) == 0:
+			return nil
+		case ctx.Err() != nil:
+			return fmt.Errorf("damaged copies are not rebuilt: %v", left)
+		}
+		pause(ctx, 200*time.Millisecond)
+	}
+}
+
 // justDeclared reports whether a group is one of those that declareMode makes all the time.
 func justDeclared(group string) bool {
 	return strings.Contains(group, declaredName) || strings.Contains(group, createdName)
@@ -229,6 +268,9 @@ func justDeclared(group string) bool {
 
 // majorityClass is the class of faults that take the majority's disks.
 const majorityClass = "F6"
+
+// damagedClass is the class of faults that damage what one node has.
+const damagedClass = "F7"
 
 // heldClass is the class of faults after which a log may be held offline.
 const heldClass = "F8"
