@@ -57,7 +57,7 @@ var mayImport = map[string][]string{
 	"test/check":    {},
 	"test/clients":  {"test/broker", "test/check", "test/cluster"},
 	"test/cluster":  {"test/broker", "test/powercut"},
-	"test/powercut": {"test/broker", "test/check"},
+	"test/powercut": {"test/broker", "test/check", "internal/vfs"},
 	"test/prove":    {"test/broker", "test/check", "test/cluster", "test/powercut", "test/stock"},
 	"test/scenario": {"test/broker", "test/check", "test/cluster", "test/powercut", "test/stock"},
 	"test/stock":    {},

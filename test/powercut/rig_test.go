@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,8 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"waybill/internal/storage"
-	"waybill/internal/vfs"
 	brokertest "waybill/test/broker"
 	"waybill/test/check"
 	"waybill/test/powercut"
@@ -41,6 +40,7 @@ type rig struct {
 	broker *brokertest.Broker
 	rng    *rand.Rand // of the test's goroutine alone
 	seed   uint64
+	binary string
 
 	amqp     *amqpLoad
 	kafka    *kafkaLoad
@@ -60,7 +60,7 @@ func newRig(t *testing.T, binary string, seed uint64) *rig {
 	t.Helper()
 	disk := powercut.NewDisk(t, diskSize)
 	r := &rig{
-		t: t, disk: disk, seed: seed, rng: rand.New(rand.NewPCG(seed, 0)),
+		t: t, disk: disk, seed: seed, binary: binary, rng: rand.New(rand.NewPCG(seed, 0)),
 		broker: brokertest.New(t, brokertest.Options{
 			Binary:  binary,
 			DataDir: filepath.Join(disk.Dir, "data"),
@@ -244,11 +244,11 @@ func (r *rig) kept() int {
 	if err != nil || len(names) == 0 {
 		r.t.Fatalf("checkpoints: %v, %v", names, err)
 	}
-	var out strings.Builder
-	if err := storage.DumpCheckpoint(&out, vfs.OS{}, slices.Max(names)); err != nil {
-		r.t.Fatal(err)
+	out, err := exec.Command(r.binary, "debug", "checkpoint", slices.Max(names)).CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("%v: %s", err, out)
 	}
-	return strings.Count(out.String(), ", WAL file ")
+	return strings.Count(string(out), ", WAL file ")
 }
 
 func (r *rig) summary() string {
