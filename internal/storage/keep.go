@@ -19,7 +19,7 @@ import (
 // Of a log of which there is little, or which lies in many small pieces, the entries are
 // written to a segment: a reader would have to look for them all over the file.
 const (
-	keepShare = 2.0 / 3 // of a file that must be needed
+	keepShare = 2.0 / 3 // of the space of a file that must be needed
 	keepBlock = 4 << 10 // mean length of the pieces in which the entries of a log lie, at least
 	keepMarks = 2048    // of a chunk, which bounds what is in memory of them
 )
