@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,10 +54,13 @@ func (r *runner) measure(ctx context.Context, w row) (*rowResult, error) {
 	}
 	result := &rowResult{
 		Row: w.Name, Date: time.Now().UTC().Truncate(time.Second), Machine: thisMachine(), Disk: disk,
-		Duration: r.duration.String(), Command: strings.Join(append([]string{"waybill bench", w.protocol}, w.args...), " "),
+		Duration: r.duration.String(), Command: w.command(),
 		Rounds: map[string][]*bench.Result{},
 	}
 	rounds := r.rounds
+	if w.whole() {
+		result.Duration = "the whole backlog"
+	}
 	if w.failover() {
 		rounds = 1 // of many times
 		result.Command, result.Duration = "a publisher of "+stock(w.protocol), fmt.Sprintf("up to %d times", failoverTimes())
@@ -75,6 +79,18 @@ func (r *runner) measure(ctx context.Context, w row) (*rowResult, error) {
 	}
 	return result, nil
 }
+
+// command is what the row's work would be typed as.
+func (w row) command() string {
+	all := append([]string{"waybill bench", w.protocol}, w.prepare...)
+	if w.prepare != nil {
+		all = append(all, "&& waybill bench", w.protocol)
+	}
+	return strings.Join(append(all, w.args...), " ")
+}
+
+// whole reports whether the work ends with its messages rather than with the time.
+func (w row) whole() bool { return slices.Contains(w.args, "--phase") }
 
 // stock is the client library that applications use.
 func stock(protocol string) string {
@@ -122,7 +138,7 @@ func (r *runner) once(ctx context.Context, w row, c contender) (*bench.Result, e
 		}
 	}
 	args := append(append([]string{}, w.args...), c.args...)
-	if !strings.Contains(strings.Join(args, " "), "--phase") {
+	if !w.whole() {
 		args = append(args, "--duration", r.duration.String(), "--warmup", min(2*time.Second, r.duration/2).String())
 	}
 	return r.bench(ctx, w.protocol, b, args)

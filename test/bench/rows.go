@@ -99,6 +99,7 @@ func beside(name, title, protocol string, prepare, args []string, c []contender,
 func singleRows(s settings) []row {
 	const many = "10000"
 	some := strconv.Itoa(s.backlog)
+	fewer := strconv.Itoa(s.backlog / 10) // RabbitMQ takes 10,000 to 19,000 messages a second
 	return append([]row{
 		beside("amqp-1q", "AMQP, 1 durable queue, 1 KiB, 1,000 in flight, consumer acking", "amqp", nil, nil, queues, usual,
 			[]goal{{confirmRate, quorum.Name, 10}, {cpu, "", 6}, {written, "", 1.3}}),
@@ -115,10 +116,10 @@ func singleRows(s settings) []row {
 			[]string{"--fan-out", "10", "--in-flight", "100"}, queues, append([]metric{consumeRate}, usual...),
 			[]goal{{confirmRate, quorum.Name, 10}, {written, "", 1.3}}),
 		beside("amqp-build", "AMQP, a backlog is built, nobody consumes, 1 KiB", "amqp", nil,
-			[]string{"--phase", "build", "--messages", some, "--keep=false"}, []contender{ours, quorum}, usual,
+			[]string{"--phase", "build", "--messages", fewer, "--keep=false"}, queues, usual,
 			[]goal{{written, "", 2.3}}),
-		beside("amqp-drain", "AMQP, the backlog is drained", "amqp", []string{"--phase", "build", "--messages", some},
-			[]string{"--phase", "drain"}, []contender{ours, quorum}, []metric{consumeRate, cpu, written},
+		beside("amqp-drain", "AMQP, the backlog is drained", "amqp", []string{"--phase", "build", "--messages", fewer},
+			[]string{"--phase", "drain"}, queues, []metric{consumeRate, cpu, written},
 			[]goal{{consumeRate, quorum.Name, 10}}),
 		beside("kafka-1p", "Kafka acks=all idempotent, 1 partition, 1 KiB, 1,000 in flight, consumer committing", "kafka", nil, nil, logs, usual,
 			[]goal{{confirmRate, kafkaPlain.Name, 1}, {confirmRate, kafkaSynced.Name, 3}, {written, "", 2.3}}),
