@@ -26,7 +26,7 @@ type Load struct {
 	Size      int     // bytes of a body, at least 8
 	Queues    int     // queues, or partitions
 	InFlight  int     // unconfirmed messages per producer
-	Rate      float64 // messages per second of all producers together; 0: as fast as it goes
+	Rate      float64 // messages per second of all producers together, in a Drain of all consumers; 0: as fast as it goes
 	Messages  int64   // stop after so many; 0: stop after Duration
 	Duration  time.Duration
 	Warmup    time.Duration // before anything is measured

@@ -27,6 +27,10 @@ type recorder struct {
 	until int64                   // nor those due after it
 	off   bool                    // count only: the times mean nothing
 	count int64                   // messages since the beginning, the warm-up included
+
+	interval float64 // nanoseconds between two messages, at least; 0: whatever comes
+	start    int64   // of the first message, if there is an interval
+	stopped  bool    // nobody is held any more
 }
 
 func newRecorder(off bool) *recorder {
@@ -34,8 +38,35 @@ func newRecorder(off bool) *recorder {
 }
 
 // add records messages that were due at the times and are answered now, nanoseconds
-// since the epoch.
+// since the epoch. Where the rate is bounded it holds the worker until more may come.
 func (r *recorder) add(now int64, times []int64) {
+	r.record(now, times)
+	for next := r.next(now); time.Now().UnixNano() < next; next = r.next(now) {
+		sleepUntil(next)
+	}
+}
+
+// next is when the next message may come, nanoseconds since the epoch; now is when one came.
+func (r *recorder) next(now int64) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.interval == 0 || r.stopped {
+		return 0
+	}
+	if r.start == 0 {
+		r.start = now
+	}
+	return r.start + int64(float64(r.count)*r.interval)
+}
+
+// stop lets go those who are held.
+func (r *recorder) stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stopped = true
+}
+
+func (r *recorder) record(now int64, times []int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.count += int64(len(times))

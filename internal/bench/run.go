@@ -68,6 +68,9 @@ func Run(ctx context.Context, load Load, target Target, progress io.Writer) (*Re
 		confirms: newRecorder(false), arrivals: newRecorder(load.Phase == Drain),
 		failed: make(chan error, 1),
 	}
+	if load.Phase == Drain && load.Rate > 0 {
+		r.arrivals.interval = 1e9 / load.Rate
+	}
 	if load.Messages > 0 {
 		r.left = new(atomic.Int64)
 		r.left.Store(load.Messages)
@@ -253,6 +256,7 @@ func (r *run) close() {
 	for _, o := range r.outlets {
 		o.stop()
 	}
+	r.arrivals.stop()
 	for _, w := range r.workers {
 		w.close()
 	}

@@ -136,3 +136,20 @@ func TestShares(t *testing.T) {
 		}
 	})
 }
+
+// TestHeld: where the rate of consuming is bounded, a worker is held until the messages that it
+// has read are due, and let go at once when the run is over.
+func TestHeld(t *testing.T) {
+	r := newRecorder(true)
+	r.interval = float64(time.Millisecond)
+	began := time.Now()
+	for range 3 {
+		r.add(time.Now().UnixNano(), make([]int64, 10))
+	}
+	if took := time.Since(began); took < 30*time.Millisecond {
+		t.Errorf("30 messages took %v at one a millisecond", took)
+	}
+	r.interval = float64(time.Hour)
+	go r.stop()
+	r.add(time.Now().UnixNano(), make([]int64, 10))
+}

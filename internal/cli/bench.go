@@ -43,7 +43,7 @@ func (b *benchRun) flags(f *pflag.FlagSet) {
 	f.IntVar(&b.load.Consumers, "consumers", 1, "consumers, each with a connection of its own")
 	f.IntVar(&b.load.Size, "size", 1024, "bytes of a message's body")
 	f.IntVar(&b.load.InFlight, "in-flight", 1000, "unconfirmed messages of each producer")
-	f.Float64Var(&b.load.Rate, "rate", 0, "messages per second of all producers together; 0 is as fast as it goes")
+	f.Float64Var(&b.load.Rate, "rate", 0, "messages per second of all producers together, with --phase drain of all consumers; 0 is as fast as it goes")
 	f.Int64Var(&b.load.Messages, "messages", 0, "stop after so many messages instead of after --duration")
 	f.DurationVar(&b.load.Duration, "duration", 10*time.Second, "how long to measure")
 	f.DurationVar(&b.load.Warmup, "warmup", 0, "how long to load the broker before measuring")

@@ -39,13 +39,20 @@ func backlogOf(protocol string) alone {
 		if err != nil {
 			return nil, err
 		}
-		drained, published, err := drainAndPublish(load, r.duration)
+		// A consumer that takes what it gets takes the cores, too, that the publisher
+		// and its client need; so there is one besides that is no faster than without a backlog.
+		held, beside, err := drainAndPublish(load, r.duration, usual.ConsumedPS)
+		if err != nil {
+			return nil, err
+		}
+		drained, published, err := drainAndPublish(load, r.duration, 0)
 		if err != nil {
 			return nil, err
 		}
 		return map[string]float64{
 			memoryAboveIdle: (memory - idle) / (1 << 20), restartTime: away.Seconds(),
 			drainRate: drained.ConsumedPS / usual.ConsumedPS, publishRate: published.ConfirmedPS / usual.ConfirmedPS,
+			heldDrainRate: held.ConsumedPS / usual.ConsumedPS, heldPublishRate: beside.ConfirmedPS / usual.ConfirmedPS,
 		}, nil
 	}
 }
@@ -64,14 +71,15 @@ func (n *node) settledMemory(ctx context.Context) (float64, error) {
 	return memory - tables, err
 }
 
-// drainAndPublish consumes the backlog while more is published to it.
-func drainAndPublish(load func(...string) (*bench.Result, error), d time.Duration) (drained, published *bench.Result, err error) {
+// drainAndPublish consumes the backlog while more is published to it. rate bounds the consuming,
+// in messages per second; 0: as fast as it goes.
+func drainAndPublish(load func(...string) (*bench.Result, error), d time.Duration, rate float64) (drained, published *bench.Result, err error) {
 	var wait sync.WaitGroup
 	var failed error
 	wait.Go(func() {
 		published, failed = load("--phase", "build", "--duration", d.String(), "--name", "backlog")
 	})
-	drained, err = load("--phase", "drain", "--duration", d.String(), "--keep", "--name", "backlog")
+	drained, err = load("--phase", "drain", "--duration", d.String(), "--keep", "--name", "backlog", "--rate", fmt.Sprint(rate))
 	wait.Wait()
 	if err == nil {
 		err = failed

@@ -11,6 +11,8 @@ const (
 	restartTime     = "restart after a kill until ready, s"
 	drainRate       = "drained, times the rate without a backlog"
 	publishRate     = "published meanwhile, times the rate without a backlog"
+	heldDrainRate   = "drained by a consumer that is held to the rate without a backlog, times that"
+	heldPublishRate = "published beside that consumer, times the rate without a backlog"
 	memoryInAll     = "resident memory, MiB"
 	idleCores       = "idle, % of a core"
 	createRate      = "created, with a binding each, per second"
@@ -25,6 +27,7 @@ const (
 func aloneRows(s settings) []row {
 	backlog := []demand{
 		{memoryAboveIdle, false, 64}, {restartTime, false, 3}, {drainRate, true, 0.8}, {publishRate, true, 0.8},
+		{heldDrainRate, true, 0.8}, {heldPublishRate, true, 0.8},
 	}
 	large := thousands(s.large)
 	return []row{
