@@ -54,7 +54,7 @@ type Log struct {
 
 	awaits uint64 // of recovery: an installation that the checkpoint holds; what the WAL says before it does not count
 
-	// Owned by the WAL goroutine.
+	// Protected by wal.turn.
 	lazy    hardState // waits for the next batch
 	hasLazy bool
 	gone    bool // the deletion was written

@@ -50,31 +50,23 @@ func (p *preparer) step() bool {
 	return false
 }
 
-// step is wal.run for one batch, which takes one WAL file at most.
+// step is process for one batch, which takes one WAL file at most. One more is written ahead, when
+// there is one, before the sync.
 func (w *wal) step() bool {
-	if len(w.pending) == 0 {
-		w.mu.Lock()
-		w.pending, w.queue = w.queue, nil
-		w.mu.Unlock()
-	}
-	if len(w.pending) == 0 {
+	w.mu.Lock()
+	n, room, _ := w.next()
+	w.mu.Unlock()
+	if n == 0 && len(w.unsynced) == 0 || n > 0 && !w.preparer().enlarge(room) {
 		return false
 	}
-	if !needSync(w.pending) {
-		reqs := w.pending
-		w.pending = nil
-		w.postpone(reqs)
-		return true
+	wrote, err := w.writeNext()
+	if n := len(w.unsynced); err == nil && n > 0 && !(wrote && n == 1 && len(w.queue) > 0) {
+		err = w.settle(w.begin())
 	}
-	if _, room, _ := w.next(w.pending); !w.preparer().enlarge(room) {
-		return false
-	}
-	n, err := w.processBatch(w.pending)
 	if err != nil {
 		w.store.fail(err)
 		return false
 	}
-	w.pending = w.pending[n:]
 	return true
 }
 

@@ -19,7 +19,8 @@ import (
 // Batches are numbered without a gap, through all files. When a number is
 // missing and a later batch proves by its durable-through that the missing one
 // was synced, acknowledged data is damaged. When nothing proves it, the missing
-// batch was torn by a power cut before it was acknowledged, and the WAL ends there.
+// batch was torn by a power cut before it was acknowledged, and the WAL ends there: what follows was
+// written ahead, before the missing one was synced.
 type replay struct {
 	store   *Store
 	seq     uint64            // of the last batch
@@ -148,6 +149,11 @@ func (img *walImage) rebased() (seq uint64, ok bool) {
 
 // file replays one file. Files come in increasing order.
 func (r *replay) file(img *walImage) {
+	if r.ended {
+		// All of a file is synced before anything is written to the next one.
+		b, ok := img.next(0)
+		r.ended = !ok || b.durable <= r.seq
+	}
 	for pos := int64(0); !r.ended; {
 		b, ok := img.next(pos)
 		if !ok {
@@ -214,7 +220,7 @@ func (r *replay) gap(img *walImage, b *batch) {
 	switch {
 	case b.seq <= r.seq:
 		r.damageAll(fmt.Sprintf("%s, position %d: batch %d follows batch %d", img.name, b.pos, b.seq, r.seq))
-	case max(b.durable, r.proved) <= r.seq:
+	case max(b.durable, r.proved) <= r.seq && !r.foresee(img, b):
 		r.store.opts.Logger.Warn("the WAL ends in a batch that was never acknowledged", "file", where.name, "position", at, "batch", r.seq+1)
 		r.ended = true
 	case b.seq == r.seq+2 && where.id == img.id && r.suspect != nil && r.suspect.size > 0 &&
@@ -226,6 +232,22 @@ func (r *replay) gap(img *walImage, b *batch) {
 	default:
 		r.damageAll(fmt.Sprintf("%s, position %d: batches %d to %d are missing or damaged", where.name, at, r.seq+1, b.seq-1))
 	}
+}
+
+// foresee reports whether a batch after b, in the same file, proves that the one after r.seq was
+// synced, or may do so where the file cannot be read. b and those that were written ahead with it do not
+// tell.
+func (r *replay) foresee(img *walImage, b *batch) bool {
+	last, ok := *b, true
+	for ok && r.proved <= r.seq {
+		if last, ok = img.next(last.pos + last.size); ok {
+			r.proved = max(r.proved, last.durable)
+		}
+	}
+	if r.proved > r.seq {
+		return true
+	}
+	return slices.ContainsFunc(img.bad, func(s span) bool { return s.to > b.pos })
 }
 
 // end judges what is missing after the last batch.

@@ -20,8 +20,9 @@
 //
 // # Goroutines
 //
-//   - the WAL goroutine (wal.go) is the only one that writes WAL files and
-//     changes what a log holds at its end;
+//   - the WAL goroutine (wal.go) writes batches, syncs them, and is the only one that changes what a log
+//     holds at its end;
+//   - while it syncs, another one (ahead.go) writes the batches that come next;
 //   - the flusher (flush.go) moves entries from memtables to segments, rewrites
 //     segments, and is the only one that changes what a log holds at its beginning;
 //   - the preparer (walfile.go) makes the next WAL file ready;
@@ -42,6 +43,8 @@
 //     append moves to a new array, and a chunk is immutable but for its upper limit, which is
 //     read under the lock.
 //   - segments.mu protects the open files and reference counts of segments.
+//   - wal.turn is held by whoever makes a batch, from the queue to the file. What is written is
+//     synced and applied without it.
 //   - The queue of the WAL, the cache of cold pieces and the metrics have leaf locks.
 //
 // What a read returns is never changed, but for what was borrowed ([Log.Borrow]): its memory is
@@ -174,6 +177,7 @@ type Append struct {
 	Err error
 
 	deletion bool
+	room     int // that it takes in a batch, at most
 }
 
 // Completion receives finished appends.

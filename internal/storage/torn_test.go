@@ -18,7 +18,7 @@ import (
 // the write of one, some of its sectors are new and the others are of the former life. That is
 // never taken for a whole batch: a log would go back to a vote of long ago, and vote twice.
 func TestTornOverAFormerLife(t *testing.T) {
-	const logs = 16 // in a batch of two sectors
+	const logs = 2 * half // two batches, the second of which is written before the first is synced
 	fs := vfs.NewMem()
 	opts := Options{WALFileSize: 16 << 10, Manual: true}
 	s := openStore(t, fs, opts)
@@ -49,7 +49,11 @@ func TestTornOverAFormerLife(t *testing.T) {
 	}
 }
 
-// votesAre opens a store, and reports whether all logs are in the same of two terms.
+// half of the logs are in a batch of two sectors.
+const half = 16
+
+// votesAre opens a store, and reports whether all logs of a batch are in the same of two terms, and
+// no batch is there without the one before it.
 func votesAre(fs *vfs.Mem, opts Options, logs record.LogID, term uint64) error {
 	opts.Logger = quiet()
 	s, err := Open(fs, "data", opts)
@@ -57,18 +61,22 @@ func votesAre(fs *vfs.Mem, opts Options, logs record.LogID, term uint64) error {
 		return err
 	}
 	defer s.Close()
-	first, _ := s.Log(1).State()
+	before := term + 1
 	for id := record.LogID(1); id <= logs; id++ {
 		h, _ := s.Log(id).State()
+		first, _ := s.Log(1 + (id-1)/half*half).State()
 		switch {
+		case h.GetTerm() > before:
+			return fmt.Errorf("log %d is at term %d, a log of the batch before it at %d", id, h.GetTerm(), before)
 		case h.GetTerm() != first.GetTerm(), h.GetTerm() != term && h.GetTerm() != term+1:
-			return fmt.Errorf("log %d is at term %d, log 1 at %d; the last that was synced is %d", id, h.GetTerm(), first.GetTerm(), term)
+			return fmt.Errorf("log %d is at term %d, the first of its batch at %d; the last that was synced is %d", id, h.GetTerm(), first.GetTerm(), term)
 		case h.GetVote() != 1+(h.GetTerm()+uint64(id))%3:
 			return fmt.Errorf("log %d has voted for %d in term %d", id, h.GetVote(), h.GetTerm())
 		}
 		if err := s.Log(id).Damaged(); err != nil {
 			return err
 		}
+		before = h.GetTerm()
 	}
 	return nil
 }

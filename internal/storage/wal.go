@@ -1,57 +1,67 @@
 package storage
 
 import (
-	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
-
-	"waybill/internal/record"
 )
 
 // maxBatch bounds a batch, so that a request waits for no more than the write
 // of so many bytes before its own. A larger request is a batch of its own.
 const maxBatch = 4 << 20
 
-// wal is the write-ahead log: a queue and the goroutine that empties it.
+// wal is the write-ahead log: a queue, the goroutine that makes what is in it durable,
+// and one that writes ahead meanwhile (see ahead.go).
+//
+// Locks: turn before mu. Whoever holds turn makes the batches, from the queue's front
+// to the file, so that their order is that of the requests.
 type wal struct {
 	store *Store
 
 	mu     sync.Mutex // protects the queue
 	queue  []*Append
+	queued int  // upper bound of what the requests in the queue take in a batch
+	busy   bool // batches are being synced and applied: what comes may be written ahead
 	closed bool
 	wake   chan struct{} // of one element: the queue is not empty any more, or closed
-	done   chan struct{} // closed when the goroutine has ended
+	early  chan struct{} // of one element: there may be enough in the queue to be written ahead
+	done   chan struct{} // closed when both goroutines have ended
+
+	turn     sync.Mutex // protects all below, and what the logs have for the writer
+	file     *walFile
+	seq      uint64 // of the last batch that was written
+	batch    batchWriter
+	known    sharedBodies
+	held     int64      // bytes that the file's entries have in memory, at least
+	lazy     []*Log     // with a hard state that waits for the next batch
+	unsynced []*written // batches of the file that are not applied yet, in their order
+	syncing  int        // so many of them, the first ones, are being synced
+	free     []*written
+	taken    []*Append // by take
+	installs uint64    // the highest number of an installation
 
 	// Owned by the goroutine.
-	file  *walFile
-	seq   uint64 // of the last batch that was synced
-	batch batchWriter
-	crcs  []uint32 // of the batch's entries
-	at    []int    // where in the batch those of each request begin, or scattered
-	base  int64    // where in the file the batch began
-	known sharedBodies
-	held  int64  // bytes that the file's entries have in memory, at least
-	lazy  []*Log // with a hard state that waits for the next batch
-	spare []*Append
 	dirty bool // something was written since the store was opened
 	bare  bool // nothing on the disk proves that the last batch was synced
-
-	installs uint64 // the highest number of an installation
-
-	pending []*Append // of a Manual store: taken from the queue, not written
 }
 
 // add queues a request.
 func (w *wal) add(a *Append) {
+	a.room = a.size()
 	w.mu.Lock()
 	first := len(w.queue) == 0
 	if !w.closed {
 		w.queue = append(w.queue, a)
+		w.queued += a.room
 	}
+	early := w.isEnough()
 	w.mu.Unlock()
 	if first {
 		w.notify()
+	}
+	if early {
+		w.notifyEarly()
 	}
 }
 
@@ -62,23 +72,20 @@ func (w *wal) notify() {
 	}
 }
 
-// take empties the queue, waiting until it holds something; none when it was
-// closed and is empty. idle tells that nothing came for a while after a batch.
-func (w *wal) take() (reqs []*Append, idle bool) {
+// wait waits until the queue holds something, or is closed and empty: then open is false.
+// idle tells that nothing came for a while after a batch.
+func (w *wal) wait() (open, idle bool) {
 	for {
 		w.mu.Lock()
-		reqs, closed := w.queue, w.closed
-		if len(reqs) > 0 {
-			w.queue, w.spare = w.spare[:0], nil
-		}
+		some, closed := len(w.queue) > 0, w.closed
 		w.mu.Unlock()
-		if len(reqs) > 0 || closed {
-			return reqs, false
-		}
-		if !w.bare {
+		switch {
+		case some || closed:
+			return some, false
+		case !w.bare:
 			<-w.wake
-		} else if w.isQuiet() {
-			return nil, true
+		case w.isQuiet():
+			return true, true
 		}
 	}
 }
@@ -98,10 +105,17 @@ func (w *wal) isQuiet() bool {
 // run is the WAL goroutine. While one batch is synced the next one gathers in
 // the queue: under load batches grow by themselves, and without load a request waits for nothing.
 func (w *wal) run() {
-	defer close(w.done)
+	var ahead sync.WaitGroup
+	end := make(chan struct{})
+	ahead.Go(func() { w.runAhead(end) })
+	defer func() {
+		close(end)
+		ahead.Wait()
+		close(w.done)
+	}()
 	for {
-		reqs, idle := w.take()
-		if len(reqs) == 0 && !idle {
+		open, idle := w.wait()
+		if !open {
 			w.finish()
 			return
 		}
@@ -109,52 +123,103 @@ func (w *wal) run() {
 		if idle {
 			err = w.prove()
 		} else {
-			err = w.process(reqs)
+			err = w.process()
 		}
 		if err != nil {
 			w.store.fail(err)
 			return
 		}
-		if !idle {
-			clear(reqs)
-			w.spare = reqs
-		}
 	}
 }
 
-// process writes the requests, in as many batches as they need.
-func (w *wal) process(reqs []*Append) error {
-	if !needSync(reqs) {
-		w.postpone(reqs)
-		return nil
-	}
-	for len(reqs) > 0 {
-		n, err := w.processBatch(reqs)
-		if err != nil {
+// process writes and syncs what is in the queue, and then what was written ahead meanwhile.
+func (w *wal) process() error {
+	for {
+		w.turn.Lock()
+		_, err := w.writeNext()
+		batches := w.begin()
+		w.turn.Unlock()
+		if err != nil || len(batches) == 0 {
 			return err
 		}
-		reqs = reqs[n:]
-	}
-	return nil
-}
-
-// processBatch writes as many of the requests as fit into one batch.
-func (w *wal) processBatch(reqs []*Append) (n int, err error) {
-	if n, err = w.fit(reqs); err != nil {
-		return 0, err
-	}
-	w.encode(reqs[:n])
-	if !w.batch.empty() {
-		if err := w.write(); err != nil {
-			return 0, err
+		if err := w.settle(batches); err != nil {
+			return err
 		}
 	}
+}
+
+// writeNext takes requests from the queue and writes them as a batch. It reports
+// false when there is none, or what is there has to wait until no batch is unsynced.
+func (w *wal) writeNext() (bool, error) {
 	if w.store.dead.Load() {
-		return 0, w.store.failure()
+		return false, w.store.failure()
 	}
-	w.apply(reqs[:n])
-	complete(reqs[:n])
-	return n, nil
+	reqs, room, shared := w.take()
+	switch {
+	case len(reqs) == 0:
+		return false, nil
+	case len(w.unsynced) == 0 && !needSync(reqs):
+		w.postpone(reqs)
+		return false, nil
+	case shared && !w.hasRoom(room):
+		if err := w.roll(room); err != nil {
+			return false, err
+		}
+	}
+	w.held += room
+	b := w.unused()
+	b.reqs = append(b.reqs, reqs...)
+	clear(reqs)
+	w.encode(b)
+	if !w.batch.empty() {
+		if err := w.write(b); err != nil {
+			return false, err
+		}
+	}
+	b.file = w.file
+	w.unsynced = append(w.unsynced, b)
+	return true, nil
+}
+
+// unused returns a batch to be filled.
+func (w *wal) unused() *written {
+	n := len(w.free)
+	if n == 0 {
+		return new(written)
+	}
+	b := w.free[n-1]
+	w.free = w.free[:n-1]
+	return b
+}
+
+// begin returns the batches that were written, which are going to be settled.
+func (w *wal) begin() []*written {
+	w.syncing = len(w.unsynced)
+	return w.unsynced[:w.syncing:w.syncing]
+}
+
+// settle makes batches durable with one sync, and visible in the logs. Meanwhile others may be written
+// ahead.
+func (w *wal) settle(batches []*written) error {
+	w.setBusy(true)
+	defer w.setBusy(false)
+	if err := w.sync(batches); err != nil {
+		return err
+	}
+	if w.store.dead.Load() {
+		return w.store.failure()
+	}
+	for _, b := range batches {
+		w.apply(b)
+		complete(b.reqs)
+		b.reset()
+	}
+	w.turn.Lock()
+	defer w.turn.Unlock()
+	w.free = append(w.free, batches...)
+	w.unsynced = slices.Delete(w.unsynced, 0, w.syncing)
+	w.syncing = 0
+	return nil
 }
 
 func needSync(reqs []*Append) bool {
@@ -205,203 +270,53 @@ func (a *Append) refused() error {
 	return nil
 }
 
-// fit returns how many of the requests go into the next batch, at least one.
-// When one of them refers to positions in the file, the batch is sure to fit
-// into what is left of it. What such requests take in memory is more than what
-// they take in the file, which counts as full when that is as large.
-func (w *wal) fit(reqs []*Append) (n int, err error) {
-	n, room, shared := w.next(reqs)
-	if shared && (w.file.pos+room > w.file.size || w.held+room > w.file.size) {
-		err = w.roll(room)
+// take takes requests from the queue for the next batch, which takes room in the file at
+// most; none when what is there has to wait until no batch is unsynced. shared: one
+// of them refers to positions in the file. Then the batch has to fit into what is left of
+// it. What such requests take in memory is more than what they take in the file, which counts as
+// full when that is as large.
+func (w *wal) take() (reqs []*Append, room int64, shared bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, room, shared := w.next()
+	if len(w.unsynced) > 0 && (n == 0 || w.queue[0].Stage != nil || !w.hasRoom(room)) {
+		return nil, 0, false
 	}
-	w.held += room
-	return n, err
+	reqs = append(w.taken[:0], w.queue[:n]...)
+	w.taken = reqs
+	for _, a := range reqs {
+		w.queued -= a.room
+	}
+	w.queue = slices.Delete(w.queue, 0, n)
+	return reqs, room, shared
 }
 
-// next returns how many of the requests go into the next batch, and what it takes
+// next returns how many requests of the queue go into the next batch, and what it takes
 // at most. shared: one of them refers to positions in the file.
-func (w *wal) next(reqs []*Append) (n int, room int64, shared bool) {
+func (w *wal) next() (n int, room int64, shared bool) {
 	need := batchHeader + len(w.lazy)*(recordHeader+32)
-	for ; n < len(reqs); n++ {
-		size := reqs[n].size()
-		if n > 0 && (need+size > w.store.maxBatch() || reqs[n].Stage != nil) {
+	limit := w.store.maxBatch()
+	for _, b := range w.unsynced[w.syncing:] {
+		limit -= int(b.bytes)
+	}
+	most := w.most()
+	for ; n < most; n++ {
+		a := w.queue[n]
+		if need+a.room > limit && (n > 0 || w.syncing < len(w.unsynced)) {
+			break
+		}
+		if n > 0 && a.Stage != nil {
 			break // whether a stage may be installed is known when all before it is applied
 		}
-		need += size
-		shared = shared || reqs[n].Shared != nil
+		need += a.room
+		shared = shared || a.Shared != nil
 	}
 	return n, alignUp(int64(need)), shared
 }
 
-// encode puts the requests into the batch.
-func (w *wal) encode(reqs []*Append) {
-	if cap(w.batch.buf) > 4*maxBatch { // after a very large request
-		w.batch.buf, w.crcs = nil, nil
-	}
-	w.batch.reset(w.seq + 1)
-	w.crcs, w.at = w.crcs[:0], w.at[:0]
-	for _, a := range reqs {
-		if a.Err = a.refused(); a.Err == nil {
-			w.encodeOne(a)
-		}
-	}
-	for _, l := range w.lazy {
-		if l.hasLazy {
-			w.batch.hardState(l.id, l.lazy)
-		}
-	}
-}
-
-func (w *wal) encodeOne(a *Append) {
-	l := a.Log
-	if a.deletion {
-		w.batch.deletion(l.id)
-		l.gone, l.hasLazy = true, false
-		return
-	}
-	if a.Snapshot != nil {
-		w.batch.snapshot(l.id, snapshotCheckpoint(a.Snapshot))
-	}
-	if st := a.Stage; st != nil {
-		w.installs++
-		st.number = w.installs
-		w.batch.install(l.id, st.number, st.cut, st.state, st.chunks)
-	}
-	switch {
-	case a.Shared != nil && len(a.Entries) > 0:
-		w.at = append(w.at, scattered)
-		w.crcs = w.batch.shared(l, a.Entries, a.Shared, &w.known, w.file.pos, w.crcs)
-	case len(a.Entries) > 0:
-		w.at = append(w.at, len(w.batch.buf)+recordHeader)
-		w.crcs = w.batch.entries(l, a.Entries, w.crcs)
-	}
-	if a.HardState != nil {
-		w.batch.hardState(l.id, newHardState(a.HardState))
-		l.hasLazy = false // it is older
-	}
-}
-
-// size is at least what the request takes in a batch.
-func (a *Append) size() int {
-	n := 4 * (recordHeader + 32)
-	for _, e := range a.Entries {
-		n += entryLen(e)
-	}
-	for _, spans := range a.Shared {
-		n += (3*len(spans) + 1) * binary.MaxVarintLen64 // the heads of the parts
-	}
-	if a.Snapshot != nil {
-		n += len(a.Snapshot.GetData()) + 1024
-	}
-	if st := a.Stage; st != nil {
-		n += len(st.state.State) + 1024 + 128*len(st.chunks)
-	}
-	return n
-}
-
-// write makes the batch durable: one write, one sync. After an error nothing
-// may be written any more: a sync that is repeated would lie.
-func (w *wal) write() error {
-	need := alignUp(int64(len(w.batch.buf)))
-	if w.file.pos+need > w.file.size {
-		if w.batch.placed {
-			panic(fmt.Sprintf("storage: a batch of %d bytes does not fit where it was encoded for", need))
-		}
-		if err := w.roll(need); err != nil {
-			return err
-		}
-	}
-	f := w.file
-	b := w.batch.seal(f, w.seq, 0)
-	if _, err := f.file.WriteAt(b, f.pos); err != nil {
-		return fmt.Errorf("write to the WAL, %s: %w", f.file.Name(), err)
-	}
-	start := time.Now()
-	if err := syncBatch(f.file); err != nil {
-		return fmt.Errorf("sync of the WAL, %s: %w", f.file.Name(), err)
-	}
-	m := w.store.metrics
-	m.fsync.Observe(time.Since(start).Seconds())
-	m.batchBytes.Observe(float64(len(b)))
-	m.batchEntries.Observe(float64(len(w.crcs)))
-	m.walBytes.Add(float64(len(b)))
-	w.base = f.pos
-	f.pos += int64(len(b))
-	w.store.filled.set(f.pos, f.size)
-	w.seq++
-	w.dirty, w.bare = true, true
-	w.store.synced.Store(w.seq)
-	w.store.segs.walBatch.Store(int64(len(b)))
-	w.store.written.Store(true)
-	return nil
-}
-
-// apply makes the requests visible in the logs.
-func (w *wal) apply(reqs []*Append) {
-	for _, l := range w.lazy {
-		if l.hasLazy {
-			l.mu.Lock()
-			l.hard, l.hasHard, l.hasLazy = l.lazy, true, false
-			l.mu.Unlock()
-		}
-	}
-	w.lazy = w.lazy[:0]
-	crcs, at := w.crcs, w.at
-	for _, a := range reqs {
-		if a.Err != nil {
-			continue
-		}
-		pos := int64(scattered)
-		if len(a.Entries) > 0 {
-			if at[0] != scattered {
-				pos = w.base + int64(at[0])
-			}
-			at = at[1:]
-		}
-		w.applyOne(a, pos, crcs)
-		crcs = crcs[len(a.Entries):]
-	}
-}
-
-// applyOne makes a request visible whose entries lie at pos of the file.
-func (w *wal) applyOne(a *Append, pos int64, crcs []uint32) {
-	l := a.Log
-	if a.deletion {
-		w.store.drop(l)
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if a.Snapshot != nil {
-		l.reset(snapshotCheckpoint(a.Snapshot))
-	}
-	if a.Stage != nil {
-		w.install(a.Stage)
-	}
-	if len(a.Entries) > 0 {
-		if i := a.Entries[0].GetIndex(); record.Index(i) <= l.applied || record.Index(i) > l.last+1 {
-			panic(fmt.Sprintf("storage: log %d: append at index %d, of (%d, %d]", l.id, i, l.applied, l.last))
-		}
-		if err := l.append(w.file.id, pos, a.Entries, crcs); err != nil {
-			panic(err)
-		}
-	}
-	if a.HardState != nil {
-		l.hard, l.hasHard, l.dirty = newHardState(a.HardState), true, true
-	}
-}
-
-// install makes a stage the log, whose mu is locked.
-func (w *wal) install(st *Stage) {
-	l := st.log
-	l.install(st.cut, st.state, st.chunks)
-	l.installed = installation{number: st.number, wal: w.file.id, cut: noCut}
-	l.staging = false
-	w.store.segs.install(st.segs)
-	for _, seg := range st.segs {
-		seg.release()
-	}
-	st.installed = true
+// hasRoom reports whether the file has room for so much.
+func (w *wal) hasRoom(room int64) bool {
+	return w.file.pos+room <= w.file.size && w.held+room <= w.file.size
 }
 
 // roll goes on with the next WAL file and hands the full one to the flusher.
@@ -453,27 +368,40 @@ func (w *wal) makeRoom(f *walFile, need int64) error {
 // while: by its durable-through it proves that the last one was acknowledged.
 // It can wait for a batch that needs a new file anyway.
 func (w *wal) prove() error {
-	w.encode(nil)
-	if w.file.pos+alignUp(int64(len(w.batch.buf))) <= w.file.size {
-		if err := w.write(); err != nil {
-			return err
-		}
-		w.apply(nil)
+	if err := w.writeEmpty(false); err != nil {
+		return err
 	}
 	w.bare = false
 	return nil
+}
+
+// writeEmpty writes a batch without requests, and syncs it.
+func (w *wal) writeEmpty(roll bool) error {
+	w.turn.Lock()
+	b := w.unused()
+	w.encode(b)
+	var err error
+	if roll || w.file.pos+alignUp(int64(len(w.batch.buf))) <= w.file.size {
+		err = w.write(b)
+	}
+	b.file = w.file
+	w.unsynced = append(w.unsynced, b)
+	batches := w.begin()
+	w.turn.Unlock()
+	if err != nil {
+		return err
+	}
+	return w.settle(batches)
 }
 
 // finish is the end of the goroutine at Close. Its batch proves the one before it, as
 // that of prove does.
 func (w *wal) finish() {
 	if w.dirty || len(w.lazy) > 0 {
-		w.encode(nil)
-		if err := w.write(); err != nil {
+		if err := w.writeEmpty(true); err != nil {
 			w.store.fail(err)
 			return
 		}
-		w.apply(nil)
 	}
 	closeClean(w.file.file)
 }
