@@ -274,7 +274,8 @@ func (a *Append) refused() error {
 // most; none when what is there has to wait until no batch is unsynced. shared: one
 // of them refers to positions in the file. Then the batch has to fit into what is left of
 // it. What such requests take in memory is more than what they take in the file, which counts as
-// full when that is as large.
+// full when that is twice as large: the fewer files, the less is needed of each when it is full, and
+// written again.
 func (w *wal) take() (reqs []*Append, room int64, shared bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -316,7 +317,7 @@ func (w *wal) next() (n int, room int64, shared bool) {
 
 // hasRoom reports whether the file has room for so much.
 func (w *wal) hasRoom(room int64) bool {
-	return w.file.pos+room <= w.file.size && w.held+room <= w.file.size
+	return w.file.pos+room <= w.file.size && w.held+room <= 2*w.file.size
 }
 
 // roll goes on with the next WAL file and hands the full one to the flusher.
