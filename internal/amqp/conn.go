@@ -1,7 +1,6 @@
 package amqp
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -93,11 +92,9 @@ func newConn(s *Server, id uint64, nc net.Conn) *conn {
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
 	c.intake.share = s.cfg.Intake.Share(c.expel)
 	context.AfterFunc(c.ctx, c.intake.share.Close)
-	c.frames = frameReader{r: bufio.NewReaderSize(c, readBuffer), max: minFrameMax, maxBody: minFrameMax}
+	c.frames = newFrameReader(c, s.blocks, minFrameMax)
 	return c
 }
-
-const readBuffer = 32 << 10
 
 // Read implements io.Reader for the frame reader: before it waits for the
 // client it hands over what was settled, and it bounds the waiting.
@@ -141,6 +138,7 @@ func (c *conn) serve() {
 		err = c.loop()
 	}
 	c.finish(err)
+	c.frames.close()
 	c.out.close()
 	<-written
 	c.cancel()

@@ -13,9 +13,10 @@
 // # The path of a message
 //
 // In: conn.loop reads frames; channel.publish, contentHeader and body assemble
-// the message in its stored form, in place; channel.complete hands it to
-// Session.Publish. Back: channel.Published records the outcome in confirms,
-// and the writer goroutine (output.run) tells all that is known by then.
+// the message in its stored form: a small one where its body was read, and on loan from there
+// (block.go). channel.complete hands it to Session.Publish. Back: channel.Published
+// records the outcome in confirms, and the writer goroutine (output.run) tells
+// all that is known by then.
 //
 // Out: consumer.Take reserves the prefetch window and room in the output,
 // consumer.Deliver gives the delivery its tag and encodes its frames into the

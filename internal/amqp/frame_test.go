@@ -1,7 +1,6 @@
 package amqp
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -20,7 +19,8 @@ func frameOf(kind byte, channel uint16, payload string) []byte {
 }
 
 func readerOf(r io.Reader) *frameReader {
-	return &frameReader{r: bufio.NewReaderSize(r, 1024), max: minFrameMax, maxBody: minFrameMax}
+	f := newFrameReader(r, newBlocks(1024), minFrameMax)
+	return &f
 }
 
 func TestFrameReaderRefuses(t *testing.T) {

@@ -35,7 +35,7 @@ func (c *conn) handshake() error {
 }
 
 func (c *conn) header() error {
-	b, err := c.frames.r.Peek(len(protocolHeader))
+	b, err := c.frames.peek(len(protocolHeader))
 	if err != nil {
 		return noEOF(err)
 	}
@@ -44,8 +44,8 @@ func (c *conn) header() error {
 		c.out.append(func(b []byte) []byte { return append(b, protocolHeader...) })
 		return errSilent
 	}
-	_, err = c.frames.r.Discard(len(protocolHeader))
-	return err
+	c.frames.from += len(protocolHeader)
+	return nil
 }
 
 // await reads the next method, which has to be m.

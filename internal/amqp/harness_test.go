@@ -1,7 +1,6 @@
 package amqp
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -184,7 +183,8 @@ func (n *node) raw(t testing.TB) *rawClient {
 	}
 	t.Cleanup(func() { nc.Close() })
 	must(t, nc.SetDeadline(time.Now().Add(patience)))
-	return &rawClient{t: t, nc: nc, f: &frameReader{r: bufio.NewReader(nc), max: 1 << 20, maxBody: 1 << 20}}
+	f := newFrameReader(nc, newBlocks(4096), 1<<20)
+	return &rawClient{t: t, nc: nc, f: &f}
 }
 
 func (c *rawClient) write(b []byte) {

@@ -3,6 +3,7 @@ package amqp
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,9 +18,10 @@ import (
 type incoming struct {
 	stage     stage
 	mandatory bool
-	left      int // bytes of the body still to come
-	partly    int // bytes of the body that came in frames which did not complete it
-	held      int // bytes of the intake
+	left      int    // bytes of the body still to come
+	partly    int    // bytes of the body that came in frames which did not complete it
+	held      int    // bytes of the intake
+	head      []byte // of stored, as long as that waits for a body that may come whole
 	stored    []byte
 	propsAt   int // where the properties are in stored
 	propsEnd  int
@@ -40,7 +42,7 @@ func (in *incoming) init() { in.pub.Headers = in.headers }
 
 func (in *incoming) reset() {
 	in.stage, in.stored, in.left, in.partly, in.held = stageNone, nil, 0, 0, 0
-	in.pub.Stored, in.pub.ExtraKeys = nil, nil
+	in.pub.Stored, in.pub.Lender, in.pub.ExtraKeys = nil, nil, nil
 }
 
 func (in *incoming) properties() record.RawProperties {
@@ -105,8 +107,11 @@ func (ch *channel) contentHeader(payload []byte) error {
 		return err
 	}
 	in.pub.ExtraKeys = extra
-	in.begin(raw, int(size), ttl, ch.conn.frames.r.Buffered())
-	if err := ch.conn.hold(in); err != nil {
+	in.begin(raw, int(size), ttl)
+	if ch.tx == nil && size > 0 && int(size) <= ch.conn.frames.most()/wholeShare && len(in.head) <= headRoom {
+		return nil
+	}
+	if err := ch.conn.assemble(in); err != nil {
 		return err
 	}
 	if size == 0 {
@@ -115,9 +120,12 @@ func (ch *channel) contentHeader(payload []byte) error {
 	return nil
 }
 
-// begin starts the stored form; the body is to follow. All of it is reserved
-// when the body is small or here already.
-func (in *incoming) begin(raw record.RawProperties, size int, ttl time.Duration, buffered int) {
+// wholeShare: a body of up to this share of a block is awaited in it, whole. Larger ones
+// would leave much of it unused.
+const wholeShare = 4
+
+// begin makes the head of the stored form; the body is to follow.
+func (in *incoming) begin(raw record.RawProperties, size int, ttl time.Duration) {
 	m := record.Message{
 		Time:       time.Now().UnixMilli(),
 		TTL:        ttl,
@@ -125,11 +133,21 @@ func (in *incoming) begin(raw record.RawProperties, size int, ttl time.Duration,
 		RoutingKey: in.key,
 		Properties: raw,
 	}
-	head := m.EncodedLen()
-	in.stored = m.Append(make([]byte, 0, head+min(size, max(buffered, minBodyRoom))))
-	in.propsAt, in.propsEnd = head-len(raw), head
+	in.head = m.Append(in.head[:0])
+	in.propsAt, in.propsEnd = len(in.head)-len(raw), len(in.head)
 	in.left = size
 	in.stage = stageBody
+}
+
+// assemble begins to put the stored form together in memory of its own. All of it is reserved
+// when the body is small or here already.
+func (c *conn) assemble(in *incoming) error {
+	room := min(in.left, max(c.frames.buffered(), minBodyRoom))
+	in.stored = append(make([]byte, 0, len(in.head)+room), in.head...)
+	if cap(in.head) > headRoom {
+		in.head = nil
+	}
+	return c.hold(in)
 }
 
 // checkProperties refuses properties that lie, and returns the message's
@@ -196,11 +214,19 @@ func (ch *channel) body(h frameHeader) error {
 		return exceptionf(spec.FrameError, "the body is larger than the content header said: %d bytes, %d were left", h.size, in.left)
 	}
 	c := ch.conn
+	if in.stored == nil && h.size == in.left {
+		return ch.whole(h)
+	}
 	if h.size < in.left && !c.mayGoOn(h.size) {
 		if err := c.frames.skip(h); err != nil {
 			return err
 		}
 		return exceptionf(spec.PreconditionFailed, "too many messages are begun on this connection and not complete; send one after the other, or use more connections")
+	}
+	if in.stored == nil {
+		if err := c.assemble(in); err != nil {
+			return err
+		}
 	}
 	grown := func(bigger []byte) error {
 		in.stored = bigger
@@ -215,6 +241,24 @@ func (ch *channel) body(h frameHeader) error {
 		c.intake.bodies += h.size
 		return nil
 	}
+	return ch.complete()
+}
+
+// whole handles a body that comes in one frame: the message is put together around it,
+// where it was read.
+func (ch *channel) whole(h frameHeader) error {
+	in, f := &ch.incoming, &ch.conn.frames
+	body, err := f.whole(h)
+	if err != nil {
+		return err
+	}
+	in.stored = f.inPlace(in.head, body)
+	if in.stored == nil {
+		in.stored = slices.Concat(in.head, body)
+	} else {
+		in.pub.Lender = f.block
+	}
+	in.left = 0
 	return ch.complete()
 }
 

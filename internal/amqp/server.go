@@ -23,6 +23,7 @@ type Server struct {
 	ctx        context.Context // done when connections are to be dropped
 	drop       context.CancelFunc
 	replies    replies
+	blocks     *blocks
 	running    sync.WaitGroup // connections
 
 	mu        sync.Mutex // guards the rest
@@ -37,7 +38,7 @@ type Server struct {
 func NewServer(cfg Config) *Server {
 	cfg.setDefaults()
 	s := &Server{
-		cfg: cfg, metrics: newMetrics(cfg.Registerer), properties: serverProperties(&cfg),
+		cfg: cfg, metrics: newMetrics(cfg.Registerer), properties: serverProperties(&cfg), blocks: newBlocks(blockSize),
 		listeners: map[net.Listener]struct{}{}, conns: map[uint64]*conn{}, seats: map[uint64]*conn{},
 	}
 	s.ctx, s.drop = context.WithCancel(context.Background())

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"sync/atomic"
 
 	"waybill/internal/record"
@@ -12,7 +13,17 @@ type Publication struct {
 	RoutingKey string
 	ExtraKeys  []string            // of the headers CC and BCC
 	Headers    func() record.Table // the message's headers table, decoded on demand
-	Stored     []byte              // the message, encoded with record.Message.Append; owned by the broker from now on
+	Stored     []byte              // the message, encoded with record.Message.Append; owned by the broker from now on, unless it is lent
+	Lender     Lender              // whom Stored is lent by; nil: nobody
+}
+
+// Lender has the memory of a message that it lends to the broker. The message is not changed
+// before Publish returns and, if Lend has answered true, before GiveBack is called.
+type Lender interface {
+	// Lend is called by Publish. When it answers false the broker makes a copy.
+	Lend() bool
+	// GiveBack ends what Lend began. It is called once, from any goroutine, and must not block.
+	GiveBack()
 }
 
 // Publisher hears what became of its publications. Published is called once for
@@ -54,15 +65,23 @@ func (s *Session) publish(p *Publication, to Publisher, tag uint64, hand func(*Q
 	case 0:
 		s.b.metrics.unroutable.Inc()
 	case 1:
-		hand(list[0], command{kind: cmdPublish, stored: p.Stored, to: to, tag: tag})
+		c := command{kind: cmdPublish, stored: p.Stored, to: to, tag: tag}
+		c.borrow(p.Lender)
+		hand(list[0], c)
 	default:
+		// The storage knows a message that is in several queues by where it lies, so that
+		// must not be used for another one.
+		stored := p.Stored
+		if p.Lender != nil {
+			stored = bytes.Clone(stored)
+		}
 		if to != nil {
 			f := &fanout{to: to, tag: tag}
 			f.open.Store(int32(len(list)))
 			to = f
 		}
 		for _, q := range list {
-			hand(q, command{kind: cmdPublish, stored: p.Stored, to: to, tag: tag, shared: len(p.Stored) >= worthSharing})
+			hand(q, command{kind: cmdPublish, stored: stored, to: to, tag: tag, shared: len(stored) >= worthSharing})
 		}
 	}
 	return len(list), nil

@@ -140,6 +140,7 @@ func (a *away) command(c *command) {
 
 // keep takes a publish in. Those that share an entry are of the same time.
 func (a *away) keep(c *command) {
+	c.own()
 	p := awayPub{stored: c.stored, to: c.to, tag: c.tag, since: a.now(), more: c.more}
 	if n := a.pubs.len(); n > 0 && a.pubs.at(n-1).more {
 		p.since = a.pubs.at(n - 1).since

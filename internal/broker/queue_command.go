@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"bytes"
+
 	"waybill/internal/record"
 	"waybill/internal/replica"
 )
@@ -12,6 +14,7 @@ type command struct {
 	outcome Outcome         // cmdSettle
 	sub     *Subscription   // cmdSettle, cmdRecover, cmdResume, cmdCancel, cmdClose
 	stored  []byte          // cmdPublish
+	lender  Lender          // cmdPublish: of stored; nil: it is the broker's
 	shared  bool            // cmdPublish: other queues have the same stored
 	more    bool            // cmdPublish: it shares its entry with the next one, see Together
 	to      Publisher       // cmdPublish, may be nil; the *guest of cmdGuestOpen and cmdGuestPublish
@@ -34,6 +37,33 @@ const (
 	cmdGuestOpen    // another node asks whether the queue is led here
 	cmdGuestPublish // a cmdPublish that came from there
 )
+
+// borrow makes stored last, by a loan or a copy.
+func (c *command) borrow(from Lender) {
+	switch {
+	case from == nil:
+	case from.Lend():
+		c.lender = from
+	default:
+		c.stored = bytes.Clone(c.stored)
+	}
+}
+
+// giveBack ends the loan: stored is not looked at any more, save for its length.
+func (c *command) giveBack() {
+	if c.lender != nil {
+		c.lender.GiveBack()
+		c.lender = nil
+	}
+}
+
+// own puts a copy in the place of what is lent, for a command that may wait for long.
+func (c *command) own() {
+	if c.lender != nil {
+		c.stored = bytes.Clone(c.stored)
+		c.giveBack()
+	}
+}
 
 // guest returns the node that a command came from, nil when it is this one.
 func (c *command) guest() *guest {
@@ -128,6 +158,7 @@ func (q *Queue) command(c *command) {
 	case q.state != shut && q.forwards():
 		q.afar().command(c)
 	case q.state == starting:
+		c.own()
 		q.held = append(q.held, *c)
 	default:
 		q.fail(c, q.reason)
@@ -177,6 +208,7 @@ func (q *Queue) do(c *command) {
 func (q *Queue) fail(c *command, err error) {
 	switch c.kind {
 	case cmdPublish, cmdGuestPublish:
+		c.giveBack()
 		q.vhost.b.budget.release(int64(len(c.stored)))
 		if c.to != nil {
 			c.to.Published(c.tag, err)

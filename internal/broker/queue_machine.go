@@ -25,6 +25,7 @@ var errOverflow = errors.New("broker: the queue is full")
 // publish is a message on its way into the queue.
 type publish struct {
 	stored   []byte
+	lender   Lender // of stored, until it is built
 	to       Publisher
 	tag      uint64
 	bytes    uint32 // of its body
@@ -35,7 +36,7 @@ type publish struct {
 
 // command is what brings the message here, or to the next leader.
 func (p *publish) command() command {
-	return command{kind: cmdPublish, stored: p.stored, to: p.to, tag: p.tag, shared: p.shared, more: p.more}
+	return command{kind: cmdPublish, stored: p.stored, lender: p.lender, to: p.to, tag: p.tag, shared: p.shared, more: p.more}
 }
 
 // builtEntry is an entry that was built and is not applied.
@@ -244,7 +245,7 @@ func (q *Queue) take(c *command) {
 		return
 	}
 	q.pubs.push(publish{
-		stored: c.stored, to: c.to, tag: c.tag, bytes: uint32(len(m.Body)), expiring: m.TTL >= 0, shared: c.shared, more: c.more,
+		stored: c.stored, lender: c.lender, to: c.to, tag: c.tag, bytes: uint32(len(m.Body)), expiring: m.TTL >= 0, shared: c.shared, more: c.more,
 	})
 	q.pending += int64(len(m.Body))
 	q.hoard += len(c.stored)
@@ -290,6 +291,10 @@ func (q *Queue) Build(limit int) []byte {
 		data = append(data, p.stored...)
 		if p.shared {
 			q.spans = append(q.spans, storage.Span{From: from, To: len(data), Body: &p.stored[0]})
+		}
+		if p.lender != nil {
+			p.lender.GiveBack()
+			p.lender = nil
 		}
 	}
 	q.built += batch.Count

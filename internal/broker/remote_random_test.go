@@ -198,7 +198,7 @@ func (w *faultyWorld) publishTogether(t *testing.T, o *outcomes, counter, n uint
 		v := check.Value{Producer: o.producer, Counter: counter}
 		w.queue.Attempt(v)
 		unit = append(unit, v)
-		p := publicationTo("q", v.Payload(size()))
+		p := w.lend(publicationTo("q", v.Payload(size())))
 		publish := gather.Publish
 		if n == 1 {
 			publish = session.Publish

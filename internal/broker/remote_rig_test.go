@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,7 +22,8 @@ import (
 type rig struct {
 	t     testing.TB
 	nodes []*rigNode
-	tcp   bool // connections are real ones
+	tcp   bool         // connections are real ones
+	lent  atomic.Int64 // messages on loan
 
 	mu      sync.Mutex // guards the rest
 	entries [][]byte   // of the replicated log
@@ -224,6 +226,37 @@ func (r *rig) stop() {
 			r.t.Errorf("node %d: %d bytes of the budget are not given back", n.id, used)
 		}
 	}
+	if lent := r.lent.Load(); lent != 0 {
+		r.t.Errorf("%d messages are still on loan", lent)
+	}
+}
+
+// lend makes the memory of a message one that is lent, and used for something else once it
+// is given back.
+func (r *rig) lend(p *Publication) *Publication {
+	p.Lender = &rigLender{r, p.Stored}
+	return p
+}
+
+type rigLender struct {
+	rig    *rig
+	stored []byte
+}
+
+// Lend implements Lender.
+func (l *rigLender) Lend() bool {
+	l.rig.lent.Add(1)
+	return true
+}
+
+// GiveBack implements Lender.
+func (l *rigLender) GiveBack() {
+	if l.stored == nil {
+		panic("given back twice")
+	}
+	clear(l.stored)
+	l.stored = nil
+	l.rig.lent.Add(-1)
 }
 
 // rigRaft stands in for a raft group: what the leader builds is committed at
@@ -427,7 +460,7 @@ func (g *rigRaft) remove() { g.ask(depart{replica.ErrRemoved}) }
 // put publishes to the queue of that name and returns the tag's answers.
 func (n *rigNode) put(t testing.TB, queue string, to Publisher, tag uint64, body []byte) {
 	t.Helper()
-	if routed, err := n.session.Publish(publicationTo(queue, body), to, tag); err != nil || routed != 1 {
+	if routed, err := n.session.Publish(n.rig.lend(publicationTo(queue, body)), to, tag); err != nil || routed != 1 {
 		t.Fatalf("published to %d queues, %v", routed, err)
 	}
 }
