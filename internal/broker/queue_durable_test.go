@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -202,11 +201,13 @@ func TestDurableQueueStopsAtDamage(t *testing.T) {
 	fs := vfs.NewMem()
 	n := startTestNode(t, fs, 256<<10)
 	n.declare(t, QueueSpec{Name: "q", Durable: true})
-	// Far more than one flush: what is damaged must lie below a checkpoint.
+	q, _ := n.session.vhost.queues.get("q")
+	log := q.spec.Log
+	// Few at a time, so that a read has entries in front of what is damaged, and behind.
 	const size = 2000
 	count := 0
-	confirmed := make(confirms, 100)
-	eventually(t, "some in segments", func() bool {
+	confirmed := make(confirms, 10)
+	eventually(t, "a backlog below a checkpoint", func() bool {
 		for range cap(confirmed) {
 			if err := n.publishValue("q", uint64(count), size, confirmed, 0); err != nil {
 				t.Fatal(err)
@@ -218,24 +219,23 @@ func TestDurableQueueStopsAtDamage(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		return len(segments(t, fs)) > 3
+		return len(covered(t, fs, log)) >= 20
 	})
 	n.stop(t)
-	found := segments(t, fs)
-	for _, path := range slices.Sorted(maps.Keys(found))[1:] {
-		size := found[path]
-		for at := size / 2; at < size/2+32<<10; at += 4 << 10 { // one of them hits a message
-			if err := fs.Flip(path, at, 0xff); err != nil {
-				t.Fatal(err)
-			}
-		}
+	blocks := covered(t, fs, log)
+	if len(blocks) < 20 {
+		t.Fatalf("a checkpoint covers %d blocks of messages, and another covered more", len(blocks))
+	}
+	damaged := blocks[len(blocks)/2]
+	if err := fs.Flip(damaged.path, damaged.pos+size/2, 0xff); err != nil { // in its first entry
+		t.Fatal(err)
 	}
 
 	n = startTestNode(t, fs, 256<<10)
 	defer n.stop(t)
 	b := newBasket(count)
 	n.consume(t, "q", b)
-	q, _ := n.session.vhost.queues.get("q")
+	q, _ = n.session.vhost.queues.get("q")
 	pull, err := n.session.Subscribe(testContext(t), SubscribeOptions{Queue: "q", Pull: true}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -264,8 +264,8 @@ func TestDurableQueueStopsAtDamage(t *testing.T) {
 			t.Fatalf("%d messages were delivered, and %d is not among them: a gap", delivered, v)
 		}
 	}
-	if delivered == 0 || delivered == count {
-		t.Fatalf("%d messages were delivered: the damage is not where it was meant to be", delivered)
+	if delivered != damaged.messages {
+		t.Fatalf("%d messages were delivered, and %d lie before the damage", delivered, damaged.messages)
 	}
 	if err := n.publishValue("q", 0, size, confirmed, 0); err != nil {
 		t.Fatal(err)
@@ -275,25 +275,73 @@ func TestDurableQueueStopsAtDamage(t *testing.T) {
 	}
 }
 
-// segments returns the segments of at least 100,000 bytes, with their sizes: those are WAL files that are kept.
-func segments(t *testing.T, fs *vfs.Mem) map[string]int64 {
+// block is where entries of a log lie, in a segment or in a WAL file that is kept.
+type block struct {
+	path     string
+	pos      int64
+	messages int // before it
+}
+
+// covered returns the blocks of messages that the newest checkpoint covers, but for the first. What
+// lies above it raft needs as well, and a log in which that is damaged is offline.
+func covered(t *testing.T, fs *vfs.Mem, log record.LogID) []block {
 	t.Helper()
 	names, err := fs.List("data/checkpoint")
-	if err != nil || len(names) == 0 {
-		t.Fatal(names, err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	found := map[string]int64{}
+	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".ckpt") })
 	var out bytes.Buffer
-	if err := storage.DumpCheckpoint(&out, fs, "data/checkpoint/"+names[len(names)-1]); err != nil {
-		return found // it was removed or is not finished
+	if len(names) == 0 || storage.DumpCheckpoint(&out, fs, "data/checkpoint/"+slices.Max(names)) != nil {
+		return nil // it was removed meanwhile
 	}
+	type place struct{ segment, pos int64 }
+	var (
+		id      record.LogID
+		applied record.Index
+		chunks  []place
+		wals    = map[int64]int64{} // by segment
+	)
 	for line := range strings.Lines(out.String()) {
-		var number, size, wal int64
-		if n, _ := fmt.Sscanf(line, "segment %d: %d bytes, WAL file %d", &number, &size, &wal); n == 3 && size >= 100_000 {
-			found[fmt.Sprintf("data/wal/%012d.wal", wal)] = size
+		line = strings.TrimSpace(line)
+		var of record.LogID
+		var at record.Index
+		var p place
+		var size, wal int64
+		if n, _ := fmt.Sscanf(line, "segment %d: %d bytes, WAL file %d", &p.segment, &size, &wal); n == 3 {
+			wals[p.segment] = wal
+		} else if n, _ := fmt.Sscanf(line, "log %d: applied %d", &of, &at); n == 2 {
+			if id = of; id == log {
+				applied = at
+			}
+		} else if n, _ := fmt.Sscanf(line, "segment %d at %d", &p.segment, &p.pos); n == 2 && id == log {
+			chunks = append(chunks, p)
 		}
 	}
-	return found
+	var blocks []block
+	for _, c := range chunks {
+		path, dump := fmt.Sprintf("data/seg/%012d.seg", c.segment), storage.DumpSegment
+		if wal := wals[c.segment]; wal != 0 {
+			path, dump = fmt.Sprintf("data/wal/%012d.wal", wal), storage.DumpWAL
+		}
+		out.Reset()
+		if dump(&out, fs, path) != nil {
+			return nil
+		}
+		_, rest, _ := strings.Cut(out.String(), fmt.Sprintf("\n%d: chunk of log %d,", c.pos, log))
+		for line := range strings.Lines(rest) {
+			if strings.Contains(line, ": chunk of log ") {
+				break
+			}
+			var index record.Index
+			b := block{path: path}
+			n, _ := fmt.Sscanf(strings.TrimSpace(line), "mark: index %d, offset %d at %d", &index, &b.messages, &b.pos)
+			if n == 3 && index <= applied && b.messages > 0 {
+				blocks = append(blocks, b)
+			}
+		}
+	}
+	return blocks
 }
 
 // eventually waits until done, for at most a minute.
