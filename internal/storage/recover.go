@@ -37,6 +37,8 @@ func Open(fs vfs.FS, dir string, opts Options) (*Store, error) {
 		cold:    new(coldCache),
 	}
 	s.segs = &segments{fs: fs, dir: path.Join(dir, segName), walDir: s.walDir, fail: s.fail}
+	s.remover = newRemover(s)
+	s.segs.remove = s.remover.add
 	var err error
 	if s.metrics, err = newMetrics(opts.Registerer); err != nil {
 		return nil, fmt.Errorf("storage: metrics: %w", err)
@@ -56,9 +58,11 @@ func Open(fs vfs.FS, dir string, opts Options) (*Store, error) {
 	if opts.Manual {
 		return s, nil
 	}
+	s.remover.background = true
 	go s.preparer.run()
 	go s.wal.run()
 	s.stopped.Go(s.monitor)
+	s.stopped.Go(s.remover.run)
 	return s, nil
 }
 

@@ -44,6 +44,7 @@ type segments struct {
 	dir     string
 	walDir  string
 	fail    func(error)
+	remove  func(name string) error             // takes a file that is not needed any more
 	recycle func(name string, size int64) error // takes a WAL file that is not kept any more
 
 	walBatch atomic.Int64 // bytes of the last batch of the WAL
@@ -123,9 +124,10 @@ func (s *segment) retain() {
 
 func (s *segment) release() {
 	s.set.mu.Lock()
-	defer s.set.mu.Unlock()
 	s.refs--
-	if s.gone && s.refs == 0 {
+	last := s.isOver()
+	s.set.mu.Unlock()
+	if last {
 		s.remove()
 	}
 }
@@ -133,18 +135,25 @@ func (s *segment) release() {
 // drop removes the file as soon as nobody reads it.
 func (s *segment) drop() {
 	s.set.mu.Lock()
-	defer s.set.mu.Unlock()
 	s.gone = true
-	if s.refs == 0 {
+	last := s.isOver()
+	s.set.mu.Unlock()
+	if last {
 		s.remove()
 	}
 }
 
-func (s *segment) remove() {
-	s.close()
-	if s.set.closed {
-		return // the directory may be another store's by now, and that has tidied it
+// isOver closes a segment that nobody needs any more, and reports whether its file is to be removed.
+func (s *segment) isOver() bool {
+	if !s.gone || s.refs > 0 {
+		return false
 	}
+	s.close()
+	return !s.set.closed // else the directory may be another store's, and that has tidied it
+}
+
+// remove is called once, without a lock: readers do not wait for the disk.
+func (s *segment) remove() {
 	// One that is missing was reported when the store was opened.
 	if err := s.letGo(); err != nil && !errors.Is(err, os.ErrNotExist) {
 		s.set.fail(fmt.Errorf("remove a segment: %w", err))
@@ -154,7 +163,7 @@ func (s *segment) remove() {
 // letGo removes the file, or gives it back to the WAL.
 func (s *segment) letGo() error {
 	if s.wal == 0 {
-		return s.set.fs.Remove(s.name())
+		return s.set.remove(s.name())
 	}
 	fi, err := s.set.fs.Stat(s.name())
 	if err != nil {

@@ -179,6 +179,7 @@ func TestStageRefused(t *testing.T) {
 	l := s.Log(1)
 	want := fill(t, s, l, 20, 100)
 	segments := func() int {
+		s.remover.wait()
 		names, err := fs.List("data/seg")
 		if err != nil {
 			t.Fatal(err)

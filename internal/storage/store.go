@@ -37,6 +37,7 @@ type Store struct {
 	wal      *wal
 	preparer *preparer
 	flusher  *flusher
+	remover  *remover
 	space    space
 	active   atomic.Uint64   // id of the WAL file that is being written
 	filled   fullness        // how full that is
@@ -48,7 +49,7 @@ type Store struct {
 	closed   sync.Once
 	closeErr error
 	started  atomic.Bool
-	stopped  sync.WaitGroup // monitor, flusher
+	stopped  sync.WaitGroup // monitor, flusher, remover
 
 	failMu sync.Mutex
 	failed error
@@ -76,6 +77,7 @@ func (s *Store) Start() {
 func (s *Store) Close() error {
 	s.closed.Do(func() {
 		close(s.closing)
+		s.remover.stop()
 		s.wal.stop()
 		if !s.opts.Manual {
 			<-s.preparer.done

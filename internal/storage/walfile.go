@@ -180,9 +180,7 @@ func (p *preparer) recycle(name string, size int64) error {
 	}
 	p.mu.Unlock()
 	if !keep {
-		if err := p.store.fs.Remove(name); err != nil {
-			return err
-		}
+		return p.store.remover.add(name)
 	}
 	p.retry()
 	return nil
