@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -196,4 +198,67 @@ func (q *queued) survived(fs *vfs.Mem, opts Options) (n int, err error) {
 		}
 	}
 	return n, nil
+}
+
+// TestWrittenAheadOfAProof: what is written while an idle WAL proves its last batch is synced, too,
+// when nothing comes after it.
+func TestWrittenAheadOfAProof(t *testing.T) {
+	fs := vfs.NewMem()
+	s := openStore(t, fs, Options{WALFileSize: 4 << 20, proveAfter: 50 * time.Millisecond})
+	s.Start()
+	var syncs atomic.Int64
+	began, goOn := make(chan bool), make(chan bool)
+	release := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(release)
+	fs.OnSync(func(p vfs.SyncPoint) {
+		if p.Op == vfs.OpSyncData && strings.HasSuffix(p.Name, walSuffix) && !p.Done && syncs.Add(1) == 2 {
+			began <- true // the proof
+			<-goOn
+		}
+	})
+	put(t, s, s.Log(1), entry(2, 1, 0, 1, "first"))
+	<-began
+	done := make(waiter, 1)
+	s.Append(&Append{Log: s.Log(1), Entries: []*raftpb.Entry{entry(3, 1, 1, 1, strings.Repeat("x", aheadLeast))}, Done: done})
+	eventually(t, "a batch that is written ahead", func() bool {
+		s.wal.turn.Lock()
+		defer s.wal.turn.Unlock()
+		return len(s.wal.unsynced) == 2
+	})
+	release()
+	select {
+	case a := <-done:
+		if a.Err != nil {
+			t.Fatal(a.Err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("it is never synced")
+	}
+	// It has to be proved itself.
+	eventually(t, "another proof", func() bool { return syncs.Load() >= 4 })
+}
+
+// TestProofLeavesHardStates: a hard state that waits for the next batch goes on waiting when there is no
+// room to prove the last one.
+func TestProofLeavesHardStates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewMem()
+		s := openStore(t, fs, Options{WALFileSize: 16 << 10})
+		l := s.Log(1)
+		rest := int(s.wal.file.size - s.wal.file.pos)
+		done := make(waiter, 2)
+		s.Append(&Append{Log: l, Entries: []*raftpb.Entry{entry(2, 1, 0, 1, strings.Repeat("x", rest-300))}, HardState: hard(1, 1, 1), Done: done})
+		<-done
+		s.Append(&Append{Log: l, HardState: hard(1, 1, 2), Done: done})
+		<-done
+		time.Sleep(2 * time.Second) // of the bubble
+		synctest.Wait()
+		if f := s.wal.file; f.pos != f.size {
+			t.Fatalf("the file is full up to %d of %d", f.pos, f.size)
+		}
+		put(t, s, s.Log(2), entry(2, 1, 0, 1, "the next batch"))
+		if h, _ := openStore(t, fs.StrictClone(), Options{}).Log(1).State(); h.GetCommit() != 2 {
+			t.Errorf("the commit index is %d", h.GetCommit())
+		}
+	})
 }

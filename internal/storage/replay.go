@@ -152,7 +152,11 @@ func (r *replay) file(img *walImage) {
 	if r.ended {
 		// All of a file is synced before anything is written to the next one.
 		b, ok := img.next(0)
-		r.ended = !ok || b.durable <= r.seq
+		if !ok {
+			r.tail(img, 0) // what cannot be read may be what proves it
+			return
+		}
+		r.ended = b.durable <= r.seq
 	}
 	for pos := int64(0); !r.ended; {
 		b, ok := img.next(pos)
@@ -163,6 +167,9 @@ func (r *replay) file(img *walImage) {
 		if b.pos > pos {
 			r.suspects(img, pos)
 		}
+		if size := int64(len(img.buf)); b.fileSize > size && len(img.bad) == 0 {
+			img.bad = append(img.bad, span{size, b.fileSize, errors.New("the file was cut off")})
+		}
 		if b.seq != r.seq+1 {
 			r.gap(img, &b)
 		}
@@ -171,9 +178,6 @@ func (r *replay) file(img *walImage) {
 		}
 		r.suspect, r.suspectIn = nil, nil
 		r.seq, r.proved = b.seq, max(r.proved, b.durable)
-		if size := int64(len(img.buf)); b.fileSize > size && len(img.bad) == 0 {
-			img.bad = append(img.bad, span{size, b.fileSize, errors.New("the file was cut off")})
-		}
 		r.batch(img, &b, nil)
 		pos = b.pos + b.size
 	}
@@ -235,8 +239,8 @@ func (r *replay) gap(img *walImage, b *batch) {
 }
 
 // foresee reports whether a batch after b, in the same file, proves that the one after r.seq was
-// synced, or may do so where the file cannot be read. b and those that were written ahead with it do not
-// tell.
+// synced, or may do so where the file cannot be read, as may be what is missing. b and those that were
+// written ahead with it do not tell.
 func (r *replay) foresee(img *walImage, b *batch) bool {
 	last, ok := *b, true
 	for ok && r.proved <= r.seq {
@@ -247,7 +251,15 @@ func (r *replay) foresee(img *walImage, b *batch) bool {
 	if r.proved > r.seq {
 		return true
 	}
-	return slices.ContainsFunc(img.bad, func(s span) bool { return s.to > b.pos })
+	from := b.pos // of what may be missing
+	switch r.suspectIn {
+	case nil:
+	case img:
+		from = r.suspect.pos
+	default:
+		from = 0
+	}
+	return slices.ContainsFunc(img.bad, func(s span) bool { return s.to > from })
 }
 
 // end judges what is missing after the last batch.

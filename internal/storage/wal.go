@@ -367,24 +367,26 @@ func (w *wal) makeRoom(f *walFile, need int64) error {
 
 // prove writes an empty batch behind the last one when nothing else comes for a
 // while: by its durable-through it proves that the last one was acknowledged.
-// It can wait for a batch that needs a new file anyway.
+// It can wait for a batch that needs a new file anyway. What was written ahead of its sync follows.
 func (w *wal) prove() error {
 	if err := w.writeEmpty(false); err != nil {
 		return err
 	}
 	w.bare = false
-	return nil
+	return w.process()
 }
 
-// writeEmpty writes a batch without requests, and syncs it.
+// writeEmpty writes a batch without requests, and syncs it; without roll only where the file has room.
 func (w *wal) writeEmpty(roll bool) error {
 	w.turn.Lock()
+	need := alignUp(int64(batchHeader + len(w.lazy)*(recordHeader+32)))
+	if !roll && w.file.pos+need > w.file.size {
+		w.turn.Unlock()
+		return nil // the hard states go on waiting
+	}
 	b := w.unused()
 	w.encode(b)
-	var err error
-	if roll || w.file.pos+alignUp(int64(len(w.batch.buf))) <= w.file.size {
-		err = w.write(b)
-	}
+	err := w.write(b)
 	b.file = w.file
 	w.unsynced = append(w.unsynced, b)
 	batches := w.begin()
