@@ -74,6 +74,7 @@ type recovery struct {
 	newest uint64 // of the newest file, whole or not
 	wals   []uint64
 	empty  map[uint64]int64 // WAL files without a batch → size
+	twins  map[uint64]bool  // WAL files that are another one as well
 	replay replay
 	listed map[uint64]*segment // with chunks of any log
 }
@@ -81,7 +82,7 @@ type recovery struct {
 // recover brings back what the store held. Nothing that a later attempt would
 // need is changed before the recovered tail is durable in its new file.
 func (s *Store) recover(fresh bool) error {
-	r := &recovery{Store: s, empty: make(map[uint64]int64)}
+	r := &recovery{Store: s, empty: make(map[uint64]int64), twins: make(map[uint64]bool)}
 	r.replay.store, r.replay.hurt = s, make(map[uint64]string)
 	for _, name := range []string{walName, segName, checkpointName} {
 		if err := s.fs.MkdirAll(s.path(name)); err != nil {
@@ -97,6 +98,9 @@ func (s *Store) recover(fresh bool) error {
 		return err
 	}
 	if err := r.replayWAL(fresh); err != nil {
+		return err
+	}
+	if err := r.findTwins(); err != nil {
 		return err
 	}
 	if err := r.rewrite(); err != nil {
@@ -246,6 +250,30 @@ func (r *recovery) replayWAL(fresh bool) error {
 		clear(r.empty) // that nothing in a file is whole may be the damage: it is evidence
 	}
 	r.replay.check()
+	return nil
+}
+
+// findTwins finds WAL files that are one file under two names. A file that was used again got a new name, and
+// where the sync of that failed the old one may come back with a power cut, beside the new one. Under
+// neither name must it be used again: what is written there would be written to the other.
+// Two files never begin with the same sector, as it holds a CRC seeded with a key of its own.
+func (r *recovery) findTwins() error {
+	seen := make(map[string]uint64)
+	for _, id := range r.wals {
+		img, err := readHead(r.fs, r.path(walName, fileName(id, walSuffix)), r.id, id)
+		if err != nil {
+			return err
+		}
+		if len(img.buf) < batchHeader || le.Uint32(img.buf) != batchMagic {
+			continue // it was never used
+		}
+		head := string(img.buf)
+		if other, ok := seen[head]; ok {
+			r.opts.Logger.Warn("a WAL file has two names", "file", fileName(id, walSuffix), "other", fileName(other, walSuffix))
+			r.twins[id], r.twins[other] = true, true
+		}
+		seen[head] = id
+	}
 	return nil
 }
 

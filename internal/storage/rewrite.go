@@ -54,15 +54,15 @@ func (r *recovery) rewrite() error {
 	return nil
 }
 
-// spare opens a file for the recovered tail: the newest WAL file that holds nothing,
-// or a new one. On a full disk the space that it has already is all there is. It is the newest because
+// spare opens a file for the recovered tail: the newest WAL file that holds nothing (and is
+// not another one as well), or a new one. On a full disk the space that it has already is all there is. It is the newest because
 // another one would leave a gap, which after a power cut looks like a file that was lost.
 func (r *recovery) spare(name string) (f vfs.File, size int64, err error) {
 	var id uint64
 	for n := range r.empty {
 		id = max(id, n)
 	}
-	if size = r.empty[id]; size == 0 {
+	if size = r.empty[id]; size == 0 || r.twins[id] {
 		f, err = r.fs.Create(name)
 		return f, 0, err
 	}

@@ -39,6 +39,12 @@ func (r *recovery) tidyWAL() error {
 			}
 			continue
 		}
+		if r.twins[id] {
+			if err := r.fs.Remove(name); err != nil {
+				return err
+			}
+			continue
+		}
 		fi, err := r.fs.Stat(name)
 		if err != nil {
 			return err
