@@ -13,22 +13,22 @@ func (w *wal) runAhead(end <-chan struct{}) {
 		case <-end:
 			return
 		}
-		if err := w.writeAhead(); err != nil {
-			w.store.fail(err)
-			return
-		}
+		w.writeAhead()
 	}
 }
 
-func (w *wal) writeAhead() error {
+func (w *wal) writeAhead() {
 	w.turn.Lock()
 	defer w.turn.Unlock()
 	for w.isAheadDue() {
-		if ok, err := w.writeNext(); !ok {
-			return err
+		ok, err := w.writeNext()
+		if err != nil {
+			w.store.fail(err) // before anybody writes a batch in the place of this one
+		}
+		if !ok {
+			return
 		}
 	}
-	return nil
 }
 
 // isAheadDue reports that there is enough to be written ahead. Without a batch that is not applied

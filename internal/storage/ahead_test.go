@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,6 +70,43 @@ func TestWritesAhead(t *testing.T) {
 		if a := <-done; a.Err != nil || a.Entries[0].GetIndex() != i {
 			t.Fatalf("entry %d is done in place of %d: %v", a.Entries[0].GetIndex(), i, a.Err)
 		}
+	}
+}
+
+// TestFailedWriteAhead: when a batch cannot be written ahead the store has failed before anybody else may write.
+func TestFailedWriteAhead(t *testing.T) {
+	fs := vfs.NewMem()
+	var s *Store
+	free := make(chan bool, 1) // whether others could write when it failed
+	s = openStore(t, fs, Options{WALFileSize: 4 << 20, Fatal: func(error) {
+		got := s.wal.turn.TryLock()
+		if got {
+			s.wal.turn.Unlock()
+		}
+		free <- got
+	}})
+	var held atomic.Bool
+	began, goOn := make(chan bool), make(chan bool)
+	release := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(release)
+	fs.OnSync(func(p vfs.SyncPoint) {
+		if p.Op == vfs.OpSyncData && strings.HasSuffix(p.Name, walSuffix) && !p.Done && held.CompareAndSwap(false, true) {
+			began <- true
+			<-goOn
+		}
+	})
+	done := make(waiter, 2)
+	s.Append(&Append{Log: s.Log(1), Entries: []*raftpb.Entry{entry(2, 1, 0, 1, "first")}, Done: done})
+	<-began
+	fs.Inject(vfs.Fault{Op: vfs.OpWrite, Name: walName, Times: 1, Err: syscall.EIO})
+	s.Append(&Append{Log: s.Log(1), Entries: []*raftpb.Entry{entry(3, 1, 1, 1, strings.Repeat("x", aheadLeast))}, Done: done})
+	if <-free {
+		t.Error("another batch could be written in its place")
+	}
+	release()
+	<-s.wal.done
+	if n := len(done); n != 0 {
+		t.Errorf("%d requests are done after the disk failed", n)
 	}
 }
 
