@@ -98,7 +98,7 @@ func TestFailedWriteAhead(t *testing.T) {
 	done := make(waiter, 2)
 	s.Append(&Append{Log: s.Log(1), Entries: []*raftpb.Entry{entry(2, 1, 0, 1, "first")}, Done: done})
 	<-began
-	fs.Inject(vfs.Fault{Op: vfs.OpWrite, Name: walName, Times: 1, Err: syscall.EIO})
+	fs.Inject(vfs.Fault{Op: vfs.OpWrite, Name: s.wal.file.file.Name(), Times: 1, Err: syscall.EIO})
 	s.Append(&Append{Log: s.Log(1), Entries: []*raftpb.Entry{entry(3, 1, 1, 1, strings.Repeat("x", aheadLeast))}, Done: done})
 	if <-free {
 		t.Error("another batch could be written in its place")
