@@ -125,7 +125,7 @@ func (b *blanking) rest(d time.Duration) {
 // blank makes a file under a temporary name, or takes one from the pool.
 func (p *preparer) blank(temp string) (vfs.File, int64, error) {
 	fs := p.store.fs
-	if old := p.popPool(); old != "" {
+	if old := p.pool.take(); old != "" {
 		if err := fs.Rename(old, temp); err != nil {
 			return nil, 0, err
 		}

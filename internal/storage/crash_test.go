@@ -359,7 +359,7 @@ func allListed(s *Store) error {
 	if len(listed) != len(segs) {
 		return fmt.Errorf("segments %v, in use are %v", segs, listed)
 	}
-	if most := len(kept) + poolSize + maxSealed + 2; len(wals) > most {
+	if most := len(kept) + s.preparer.pool.most() + maxSealed + 2; len(wals) > most {
 		return fmt.Errorf("WAL files %v, kept are %v", wals, kept)
 	}
 	return nil

@@ -95,6 +95,10 @@ func (f *flusher) flush(files []sealedFile) []sealedFile {
 			return nil
 		}
 		// What does not need the space of the memtables may free some.
+		if err := f.preparer.pool.shed(); err != nil {
+			f.fail(err)
+			return files
+		}
 		f.remover.wait() // what was not finished has some, too
 		if err = f.checkpoint(nil); noSpace(err) {
 			return files

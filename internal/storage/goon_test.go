@@ -464,9 +464,9 @@ func (w *traveler) look() {
 func (w *traveler) watch() {
 	pool, recycle := &w.store.preparer.pool, w.store.segs.recycle
 	w.store.segs.recycle = func(name string, size int64) error {
-		before := len(*pool)
+		before := pool.len()
 		err := recycle(name, size)
-		w.seen.recycled += len(*pool) - before
+		w.seen.recycled += pool.len() - before
 		return err
 	}
 }

@@ -124,11 +124,11 @@ func TestKeep(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, n := range wals {
-		if slices.Contains(names, fileName(n, walSuffix)) && !slices.Contains(s.preparer.pool, s.preparer.path(n, walSuffix)) {
+		if slices.Contains(names, fileName(n, walSuffix)) && !slices.ContainsFunc(s.preparer.pool.files, func(f pooled) bool { return f.name == s.preparer.path(n, walSuffix) }) {
 			t.Errorf("WAL file %d is still there", n)
 		}
 	}
-	if len(s.preparer.pool) == 0 {
+	if s.preparer.pool.len() == 0 {
 		t.Error("no file was taken for the WAL again")
 	}
 }

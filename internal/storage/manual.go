@@ -11,6 +11,10 @@ func (s *Store) Step() bool {
 		return false
 	}
 	s.look()
+	if err := s.preparer.pool.shed(); err != nil {
+		s.fail(err)
+		return false
+	}
 	if s.started.Load() && s.stepFlusher() {
 		return true
 	}

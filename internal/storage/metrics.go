@@ -18,6 +18,7 @@ type metrics struct {
 	checkpoints  prometheus.Counter
 	memBytes     atomic.Int64
 	free         atomic.Uint64
+	spare        atomic.Int64
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -55,6 +56,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "waybill_storage_free_bytes", Help: "Free space on the disk.",
 		}, func() float64 { return float64(m.free.Load()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "waybill_storage_spare_bytes", Help: "Size of the files of the write-ahead log that hold nothing and are kept to be used again.",
+		}, func() float64 { return float64(m.spare.Load()) }),
 	}
 	for _, c := range all {
 		if err := r.Register(c); err != nil {

@@ -45,6 +45,7 @@ func Open(fs vfs.FS, dir string, opts Options) (*Store, error) {
 	}
 	fresh, err := s.claim()
 	if err == nil {
+		s.look()
 		err = s.recover(fresh)
 		if err != nil {
 			s.segs.closeAll()
@@ -54,7 +55,6 @@ func Open(fs vfs.FS, dir string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("storage: open %s: %w", dir, err)
 	}
-	s.look()
 	if opts.Manual {
 		return s, nil
 	}

@@ -17,7 +17,7 @@ func (r *recovery) rewrite() error {
 		id = max(id, r.wals[n-1]+1)
 	}
 	s := r.Store
-	s.preparer = &preparer{store: s, next: make(chan *walFile), freed: make(chan struct{}, 1), done: make(chan struct{}), id: id, size: 2 * firstWAL}
+	s.preparer = &preparer{store: s, pool: pool{store: s}, next: make(chan *walFile), freed: make(chan struct{}, 1), done: make(chan struct{}), id: id, size: 2 * firstWAL}
 	s.segs.recycle = s.preparer.recycle
 	s.wal = &wal{store: s, wake: make(chan struct{}, 1), early: make(chan struct{}, 1), done: make(chan struct{}), seq: r.replay.seq, installs: r.replay.installs}
 	name := s.preparer.path(id, walSuffix+newSuffix)

@@ -79,6 +79,10 @@ func (s *Store) monitor() {
 		select {
 		case <-tick.C:
 			s.look()
+			if err := s.preparer.pool.shed(); err != nil {
+				s.fail(err)
+				return
+			}
 		case <-s.closing:
 			return
 		}

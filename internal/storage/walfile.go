@@ -6,7 +6,6 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -14,12 +13,9 @@ import (
 )
 
 const (
-	walSuffix = ".wal"
-	newSuffix = ".new" // of a file that is not ready yet: removed at Open
-	firstWAL  = 8 << 20
-	// poolSize WAL files are kept for another use: no more are under way at once, and one that
-	// was thrown away would have to be filled with zeros again.
-	poolSize   = maxSealed + 2
+	walSuffix  = ".wal"
+	newSuffix  = ".new" // of a file that is not ready yet: removed at Open
+	firstWAL   = 8 << 20
 	retryEvery = time.Second
 )
 
@@ -78,8 +74,7 @@ type preparer struct {
 	id   uint64 // of the last file that was made
 	size int64  // of the next new file: small at first, so that a small store stays small
 
-	mu   sync.Mutex
-	pool []string // names of files of the full size that hold nothing that is needed
+	pool pool
 }
 
 func (p *preparer) run() {
@@ -157,29 +152,10 @@ func (p *preparer) path(id uint64, suffix string) string {
 	return path.Join(p.store.walDir, fileName(id, suffix))
 }
 
-func (p *preparer) popPool() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n := len(p.pool)
-	if n == 0 {
-		return ""
-	}
-	name := p.pool[n-1]
-	p.pool = p.pool[:n-1]
-	return name
-}
-
 // recycle takes a WAL file of so many bytes that holds nothing that is needed any more. What
 // is behind its batches (see keep.go) does no harm.
 func (p *preparer) recycle(name string, size int64) error {
-	p.mu.Lock()
-	full := p.store.opts.WALFileSize
-	keep := size >= full && size <= full+full/8 && len(p.pool) < poolSize
-	if keep {
-		p.pool = append(p.pool, name)
-	}
-	p.mu.Unlock()
-	if !keep {
+	if !p.pool.put(name, size) {
 		return p.store.remover.add(name)
 	}
 	p.retry()
