@@ -127,6 +127,9 @@ func (b *batchWriter) finish(start int) {
 	le.PutUint32(b.buf[start:], crc32.Update(b.seed, castagnoli, b.buf[start+4:start+recordHeader]))
 }
 
+// sealLen is the length of the CRC that seals a body.
+const sealLen = 4
+
 // finishSealed is finish for a body that needs a CRC of its own.
 func (b *batchWriter) finishSealed(start int) {
 	b.buf = le.AppendUint32(b.buf, crc32.Update(b.seed, castagnoli, b.buf[start+recordHeader:]))

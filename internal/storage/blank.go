@@ -136,7 +136,7 @@ func (p *preparer) blank(temp string) (vfs.File, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	size := min(p.size, p.store.opts.WALFileSize)
+	size := p.nextSize()
 	b := blanking{store: p.store, file: f, size: size}
 	if err = b.run(); err == nil {
 		err = f.Sync()
@@ -145,6 +145,16 @@ func (p *preparer) blank(temp string) (vfs.File, int64, error) {
 		closeClean(f)
 		return nil, 0, errors.Join(err, fs.Remove(temp))
 	}
-	p.size = 2 * size
+	p.size = max(p.size, 2*size)
 	return f, size, nil
+}
+
+// nextSize is how large the next new file is made: twice as large as the one before it, or a little
+// larger than what is written to one.
+func (p *preparer) nextSize() int64 {
+	size := min(p.size, p.store.opts.WALFileSize)
+	if early := p.early.Load(); early > 0 {
+		size = min(size, max(firstWAL, alignUp(early+early/4)))
+	}
+	return size
 }

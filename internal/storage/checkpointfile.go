@@ -39,10 +39,10 @@ import (
 //	           uvarint number of chunks, then of each:
 //	             uint64 segment, uint64 position, uint64 length of the frames,
 //	             uint32 marks, uint32 entries, uint64 first index, uint64 last index,
-//	             uint64 base offset, uint64 end offset, uint64 live bytes, uint8 1: cut
+//	             uint64 base offset, uint64 end offset, uint64 live bytes, uint8 flags (1: cut, 2: entries share parts)
 const (
 	checkpointMagic   = 0x504b4357 // "WCKP"
-	checkpointVersion = 3          // 1 had no flagInstall, 2 no WAL files that are kept
+	checkpointVersion = 4          // 1 had no flagInstall, 2 no WAL files that are kept, 3 no chunks with shared parts
 	checkpointHeader  = 16
 	checkpointSuffix  = ".ckpt"
 )
@@ -79,6 +79,13 @@ const (
 	segShared = 1 << iota
 	segKept
 	segFlagsEnd
+)
+
+// Flags of a chunk.
+const (
+	chunkCut = 1 << iota
+	chunkShared
+	chunkFlagsEnd
 )
 
 type logImage struct {
@@ -196,7 +203,14 @@ func (c *chunkImage) append(b []byte) []byte {
 	b = le.AppendUint64(b, uint64(c.base))
 	b = le.AppendUint64(b, uint64(c.end))
 	b = le.AppendUint64(b, uint64(c.live))
-	return appendBool(b, c.cut)
+	var flags uint8
+	if c.cut {
+		flags |= chunkCut
+	}
+	if c.shared {
+		flags |= chunkShared
+	}
+	return append(b, flags)
 }
 
 func appendBytes[T string | []byte](b []byte, s T) []byte {
@@ -307,7 +321,7 @@ func (d *decoder) chunkImages(segs map[uint64]*segmentImage) (chunks []chunkImag
 			break
 		}
 		c.kept = s.wal != 0
-		if !c.fits(s.size) || c.live < 0 || c.first > c.last || c.base > c.end {
+		if c.shared && !c.kept || !c.fits(s.size) || c.live < 0 || c.first > c.last || c.base > c.end {
 			d.fail()
 		}
 		if k := len(chunks); k > 0 && chunks[k-1].last >= c.first {
@@ -325,6 +339,10 @@ func (d *decoder) chunkImage() (c chunkImage) {
 	c.first, c.last = record.Index(d.u64()), record.Index(d.u64())
 	c.base, c.end = record.Offset(d.u64()), record.Offset(d.u64())
 	c.live = int64(d.u64())
-	c.cut = d.u8() == 1
+	flags := d.u8()
+	if flags >= chunkFlagsEnd {
+		d.fail()
+	}
+	c.cut, c.shared = flags&chunkCut != 0, flags&chunkShared != 0
 	return c
 }

@@ -31,14 +31,21 @@ import (
 // A WAL file that is kept (keep.go) has its chunks behind its last batch, without the frames, which are where they were
 // written. There the seed is the number of the WAL file, a mark is 32 bytes: index, base offset, position in
 // the file, and length of the block; and the magic is another one.
+//
+// Where entries share parts with those of other logs a chunk of such a file has a magic of its own. A block is
+// what a record of the WAL says of the entries (shared.go), and a mark 40 bytes: its last field is the length that the block has in
+// the file. All other lengths are of the frames that the entries make, so that they say what it would
+// take to write them elsewhere.
 const (
-	chunkMagic  = 0x4b484357 // "WCHK"
-	keptMagic   = 0x54504b57 // "WKPT"
-	chunkHeader = 64
-	markLen     = 24
-	keptMarkLen = 32
-	markEvery   = 16 << 10
-	maxChunk    = 16 << 20 // bytes of frames, if no single entry is larger
+	chunkMagic    = 0x4b484357 // "WCHK"
+	keptMagic     = 0x54504b57 // "WKPT"
+	sharedMagic   = 0x48534b57 // "WKSH"
+	chunkHeader   = 64
+	markLen       = 24
+	keptMarkLen   = 32
+	sharedMarkLen = 40
+	markEvery     = 16 << 10
+	maxChunk      = 16 << 20 // bytes of frames, if no single entry is larger
 )
 
 var errChunk = errors.New("chunk is malformed")
@@ -46,15 +53,16 @@ var errChunk = errors.New("chunk is malformed")
 // chunk says what a chunk holds. It is all that is in memory of entries that
 // are not.
 type chunk struct {
-	seg   *segment
-	kept  bool  // it lies in a WAL file that is kept
-	pos   int64 // of the header in the file
-	data  int64 // length of the frames
-	marks uint32
-	count uint32
-	first record.Index
-	base  record.Offset // no entry has a lower one
-	end   record.Offset // no entry holds this one or a higher
+	seg    *segment
+	kept   bool  // it lies in a WAL file that is kept
+	shared bool  // there its entries share parts with those of other logs
+	pos    int64 // of the header in the file
+	data   int64 // length of the frames
+	marks  uint32
+	count  uint32
+	first  record.Index
+	base   record.Offset // no entry has a lower one
+	end    record.Offset // no entry holds this one or a higher
 
 	// Owned by the flusher.
 	live   int64  // bytes of the chunk that are needed, as far as is known
@@ -86,10 +94,27 @@ func (c *chunk) marksPos() int64 {
 
 // marksLen is the length of the marks with their CRC.
 func (c *chunk) marksLen() int64 {
-	if c.kept {
-		return int64(c.marks)*keptMarkLen + 4
+	return int64(c.marks)*c.markLen() + 4
+}
+
+func (c *chunk) markLen() int64 {
+	switch {
+	case c.shared:
+		return sharedMarkLen
+	case c.kept:
+		return keptMarkLen
 	}
-	return int64(c.marks)*markLen + 4
+	return markLen
+}
+
+func (c *chunk) magic() uint32 {
+	switch {
+	case c.shared:
+		return sharedMagic
+	case c.kept:
+		return keptMagic
+	}
+	return chunkMagic
 }
 
 // fileEnd is where the chunk ends in the file.
@@ -98,10 +123,14 @@ func (c *chunk) fileEnd() int64 { return c.marksPos() + c.marksLen() }
 // fits reports whether a file of that size can hold the chunk.
 func (c *chunk) fits(size int64) bool {
 	room := size - chunkHeader - c.marksLen()
-	if c.pos < 0 || c.data < 0 || c.data > room {
+	switch {
+	case c.pos < 0 || c.data < 0:
 		return false
-	}
-	if !c.kept {
+	case c.shared: // the frames are longer than what lies in the file
+		return c.pos <= room
+	case c.data > room:
+		return false
+	case !c.kept:
 		room -= c.data
 	}
 	return c.pos <= room
@@ -109,11 +138,7 @@ func (c *chunk) fits(size int64) bool {
 
 func (c *chunk) appendHeader(b []byte, log record.LogID) []byte {
 	start := len(b)
-	magic := uint32(chunkMagic)
-	if c.kept {
-		magic = keptMagic
-	}
-	b = append(le.AppendUint32(b, magic), 0, 0, 0, 0)
+	b = append(le.AppendUint32(b, c.magic()), 0, 0, 0, 0)
 	b = le.AppendUint64(b, uint64(log))
 	b = le.AppendUint64(b, uint64(c.first))
 	b = le.AppendUint64(b, uint64(c.last))
@@ -128,19 +153,18 @@ func (c *chunk) appendHeader(b []byte, log record.LogID) []byte {
 
 // parseChunkHeader reads the header of a chunk in that segment.
 func parseChunkHeader(b []byte, s *segment) (c chunk, log record.LogID, err error) {
-	magic := uint32(chunkMagic)
-	if s.wal != 0 {
-		magic = keptMagic
+	if len(b) < chunkHeader {
+		return c, 0, errChunk
 	}
-	if len(b) < chunkHeader || le.Uint32(b) != magic {
+	c.kept, c.shared = s.wal != 0, s.wal != 0 && le.Uint32(b) == sharedMagic
+	if le.Uint32(b) != c.magic() {
 		return c, 0, errChunk
 	}
 	if le.Uint32(b[4:]) != crc32.Update(s.seed(), castagnoli, b[8:chunkHeader]) {
 		return c, 0, errCRC
 	}
 	c = chunk{
-		seg:   s,
-		kept:  s.wal != 0,
+		seg: s, kept: c.kept, shared: c.shared,
 		first: record.Index(le.Uint64(b[16:])),
 		last:  record.Index(le.Uint64(b[24:])),
 		base:  record.Offset(le.Uint64(b[32:])),
@@ -161,21 +185,31 @@ type mark struct {
 	base  record.Offset
 	pos   int64
 	len   int64 // of the block
+	raw   int64 // of the block in the file, if its entries share parts
 }
 
-func (m *mark) end() int64 { return m.pos + m.len }
+// end is where the block ends in the file.
+func (m *mark) end() int64 {
+	if m.raw > 0 {
+		return m.pos + m.raw
+	}
+	return m.pos + m.len
+}
 
-func appendMarks(b []byte, marks []mark, s *segment) []byte {
+func appendMarks(b []byte, marks []mark, c *chunk) []byte {
 	start := len(b)
 	for _, m := range marks {
 		b = le.AppendUint64(b, uint64(m.index))
 		b = le.AppendUint64(b, uint64(m.base))
 		b = le.AppendUint64(b, uint64(m.pos))
-		if s.wal != 0 {
+		if c.kept {
 			b = le.AppendUint64(b, uint64(m.len))
 		}
+		if c.shared {
+			b = le.AppendUint64(b, uint64(m.raw))
+		}
 	}
-	return le.AppendUint32(b, crc32.Update(s.seed(), castagnoli, b[start:]))
+	return le.AppendUint32(b, crc32.Update(c.seg.seed(), castagnoli, b[start:]))
 }
 
 // parseMarks reads the marks of c, which lie in b with their CRC.
@@ -193,6 +227,9 @@ func parseMarks(b []byte, c *chunk) ([]mark, error) {
 		marks[i] = mark{index: record.Index(le.Uint64(m)), base: record.Offset(le.Uint64(m[8:])), pos: int64(le.Uint64(m[16:]))}
 		if c.kept {
 			marks[i].len = int64(le.Uint64(m[24:]))
+		}
+		if c.shared {
+			marks[i].raw = int64(le.Uint64(m[32:]))
 		}
 	}
 	if !c.kept {
@@ -216,7 +253,8 @@ func (c *chunk) checkMarks(marks []mark) error {
 		return errChunk
 	}
 	for _, m := range marks {
-		if m.pos < at || m.len <= 0 || m.len > most || m.pos > most-m.len {
+		n := m.end() - m.pos // in the file
+		if m.pos < at || n <= 0 || n > most || m.pos > most-n || c.shared != (m.raw > 0) || m.len <= 0 || m.len > c.data-sum {
 			return errChunk
 		}
 		at = m.end()

@@ -68,8 +68,9 @@ func TestOtherSyncsAreFatal(t *testing.T) {
 			fs.Inject(fault)
 			s.Start()
 			for i := range uint64(4) {
-				// What may be shared is written again, so there are segments.
-				s.Append(&Append{Log: s.Log(1), Entries: []*raftpb.Entry{entry(2+i, 1, record.Offset(i), 1, strings.Repeat("x", 90000))}, Shared: [][]Span{{}}})
+				// Of a log of which there is little it is written again, so there are segments.
+				s.Append(&Append{Log: s.Log(2), Entries: []*raftpb.Entry{entry(2+i, 1, record.Offset(i), 1, "a little")}})
+				s.Append(&Append{Log: s.Log(1), Entries: []*raftpb.Entry{entry(2+i, 1, record.Offset(i), 1, strings.Repeat("x", 90000))}})
 			}
 			select {
 			case err := <-fatal:

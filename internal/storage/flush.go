@@ -151,9 +151,13 @@ func (f *flusher) release(files []sealedFile, dead []*segment) error {
 		if err := file.file.Close(); err != nil {
 			return err
 		}
-		if kept[file.id] {
+		if s := kept[file.id]; s != nil {
+			if err := f.shorten(file, s); err != nil {
+				return err
+			}
 			continue
 		}
+		f.preparer.early.Store(0)
 		if err := f.preparer.recycle(name, file.size); err != nil {
 			return err
 		}
@@ -165,12 +169,22 @@ func (f *flusher) release(files []sealedFile, dead []*segment) error {
 	return nil
 }
 
-// keptFiles are the WAL files among segments.
-func keptFiles(segs map[uint64]*segment) map[uint64]bool {
-	kept := make(map[uint64]bool)
+// shorten gives back what of a file that is kept was not written, when that is much, and has the next one made with less.
+func (f *flusher) shorten(file sealedFile, s *segment) error {
+	f.preparer.early.Store(0)
+	if s.size >= file.size {
+		return nil
+	}
+	f.preparer.early.Store(file.pos)
+	return f.remover.shorten(s.name(), s.size)
+}
+
+// keptFiles are the WAL files among segments, by their ids.
+func keptFiles(segs map[uint64]*segment) map[uint64]*segment {
+	kept := make(map[uint64]*segment)
 	for _, s := range segs {
 		if s.wal != 0 {
-			kept[s.wal] = true
+			kept[s.wal] = s
 		}
 	}
 	return kept

@@ -108,6 +108,7 @@ type traveler struct {
 	now    time.Time
 	logs   map[record.LogID]*ledger
 	lastID record.LogID
+	bodies [][]byte        // that several logs hold; nil: none does
 	kept   map[uint64]bool // WAL files that are kept now
 	seen   *sights
 
@@ -255,6 +256,8 @@ func (w *traveler) append(id record.LogID) (*ledger, *Append) {
 	}
 	after.entries = after.entries[: first-2 : first-2]
 	size := []int{40, 3000, 6000, 9000}[w.rng.IntN(4)]
+	a := &Append{Log: w.store.Log(id), Done: w}
+	share := len(w.bodies) > 0 && w.rng.IntN(4) > 0
 	for range 1 + w.rng.IntN(5) {
 		index := after.last() + 1
 		e := &raftpb.Entry{Index: &index, Term: &term}
@@ -262,9 +265,28 @@ func (w *traveler) append(id record.LogID) (*ledger, *Append) {
 			text := strings.Repeat(fmt.Sprintf("%d.%d.%d;", id, index, term), 1+w.rng.IntN(size)/8)
 			e = entry(index, term, after.next(), uint32(w.rng.IntN(3)), text)
 		}
+		if share {
+			a.Shared = append(a.Shared, w.share(e))
+		}
 		after.entries = append(after.entries, e)
 	}
-	return &after, &Append{Log: w.store.Log(id), Entries: after.entries[first-2:], Done: w}
+	a.Entries = after.entries[first-2:]
+	return &after, a
+}
+
+// share puts bodies that other logs have, too, into an entry.
+func (w *traveler) share(e *raftpb.Entry) (spans []Span) {
+	for range w.rng.IntN(3) {
+		k := w.rng.IntN(len(w.bodies))
+		if w.bodies[k] == nil || w.rng.IntN(6) == 0 {
+			w.bodies[k] = []byte(strings.Repeat(fmt.Sprintf("body %d;", w.rng.Uint64()), 1+w.rng.IntN(200)))
+		}
+		if from, body := len(e.Data), w.bodies[k]; from > 0 {
+			e.Data = append(e.Data, body...)
+			spans = append(spans, Span{from, len(e.Data), &body[0]})
+		}
+	}
+	return spans
 }
 
 // fillDisk leaves no space for something of the next checkpoints now and then. It returns whether that
@@ -500,6 +522,9 @@ func travel(t *testing.T, seed uint64, seen *sights) {
 		}
 	}()
 	w := &traveler{t: t, rng: rand.New(rand.NewPCG(seed, 3)), fs: vfs.NewMem(), now: time.Unix(0, 0), logs: make(map[record.LogID]*ledger), seen: seen}
+	if seed%2 == 0 {
+		w.bodies = make([][]byte, 4)
+	}
 	if err := w.open(); err != nil {
 		t.Fatal(err)
 	}

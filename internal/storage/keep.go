@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sort"
 
 	"waybill/internal/record"
 )
@@ -18,10 +17,17 @@ import (
 //
 // Of a log of which there is little, or which lies in many small pieces, the entries are
 // written to a segment: a reader would have to look for them all over the file.
+//
+// A message that went to several queues stays in the file once, too. What is needed is
+// counted as often as it would be written elsewhere, once for each queue: a file is kept when that is
+// more than two thirds of what it takes. Of such messages a file may be full when
+// most of it was not written yet, as they take more in memory; then the rest goes back to the file system.
 const (
-	keepShare = 2.0 / 3 // of the space of a file that must be needed
-	keepBlock = 4 << 10 // mean length of the pieces in which the entries of a log lie, at least
-	keepMarks = 2048    // of a chunk, which bounds what is in memory of them
+	keepShare  = 2.0 / 3 // of the space of a file that must be needed
+	keepBlock  = 4 << 10 // mean length of the pieces in which the entries of a log lie, at least
+	keepShared = 4       // pieces that share parts with those of other logs may be so many times smaller
+	keepMarks  = 2048    // of a chunk, which bounds what is in memory of them
+	cutShare   = 3.0 / 4 // a file of which less was written is cut off
 )
 
 // keeping is a WAL file that is kept.
@@ -45,16 +51,24 @@ func (p *plan) keepFiles() {
 				}
 			}
 		}
-		if float64(bytes) < keepShare*float64(f.size) {
+		if float64(bytes) < keepShare*float64(f.keptSize()) {
 			continue
 		}
 		k := &keeping{file: f, seg: p.f.segs.keep(f.id)}
 		for i, pt := range parts {
 			k.add(logs[i].l, pt)
 		}
-		k.seg.size = max(f.size, k.at()+int64(len(k.buf))) // what it takes on the disk
+		k.seg.size = max(f.keptSize(), k.at()+int64(len(k.buf))) // what it takes on the disk
 		p.kept = append(p.kept, k)
 	}
+}
+
+// keptSize is what is left of a file that is kept, but for its chunks.
+func (f *sealedFile) keptSize() int64 {
+	if float64(f.pos) < cutShare*float64(f.size) {
+		return alignUp(f.pos)
+	}
+	return f.size
 }
 
 // leastBlock is the mean length of the pieces of a log in a file that is kept, at least.
@@ -71,84 +85,102 @@ func (s *Store) worthKeeping(pt *part) bool {
 		return false
 	}
 	t, first, last := &pt.table, pt.items[0].index(), pt.items[len(pt.items)-1].index()
-	n := int64(0)
+	least := int64(0)
 	for i := t.extent(first); i < len(t.extents) && t.extents[i].first <= last; i++ {
-		if t.extents[i].pos == scattered {
+		switch x := &t.extents[i]; {
+		case x.pos == scattered:
 			return false
+		case x.raw > 0:
+			least += s.leastBlock() / keepShared
+		default:
+			least += s.leastBlock()
 		}
-		n++
 	}
-	return pt.bytes >= n*s.leastBlock()
+	return pt.bytes >= least
 }
 
-// lie notes that the entries from first on lie at pos. More pieces than a file that is kept would
+// lie notes where the entries from first on lie. More pieces than a file that is kept would
 // have are not worth their memory.
-func (t *table) lie(first record.Index, pos int64, most int) {
+func (t *table) lie(first record.Index, at place, most int) {
 	n := len(t.extents)
 	if n >= most {
-		pos = scattered
+		at = place{pos: scattered}
 	}
-	if n == 0 || pos != scattered || t.extents[n-1].pos != scattered {
-		t.extents = append(t.extents, extent{first, pos})
+	if n == 0 || at.pos != scattered || t.extents[n-1].pos != scattered {
+		t.extents = append(t.extents, extent{first, at})
 	}
-}
-
-// extent is which one holds the entry at i.
-func (t *table) extent(i record.Index) int {
-	return sort.Search(len(t.extents), func(n int) bool { return t.extents[n].first > i }) - 1
 }
 
 // at is where in the file buf begins.
 func (k *keeping) at() int64 { return alignUp(k.file.pos) }
 
 // add has a part stay in the file: from its first item that is needed to the last, with what lies in between.
+// Entries that share parts stay as whole requests.
 func (k *keeping) add(l *Log, pt *part) {
 	t := &pt.table
 	from, to := pt.items[0].index(), pt.items[len(pt.items)-1].index()
-	items := t.items[from-t.first : to+1-t.first]
-	e := t.extent(from)
-	pos := t.extents[e].pos
-	for _, it := range t.items[t.extents[e].first-t.first : from-t.first] {
-		pos += int64(entryLen(it.e))
+	b := keptChunks{keeping: k, log: l}
+	for e := t.extent(from); e < len(t.extents) && t.extents[e].first <= to; e++ {
+		b.fresh = true
+		at := t.extents[e].place
+		items := t.within(e)
+		for i := range items {
+			it := &items[i]
+			if at.raw > 0 || from <= it.index() && it.index() <= to {
+				b.add(it, at)
+			}
+			if at.raw == 0 {
+				at.pos += int64(entryLen(it.e))
+			}
+		}
 	}
-	var c *chunk
-	var marks []mark
-	for i := range items {
-		it := &items[i]
-		fresh := e+1 < len(t.extents) && t.extents[e+1].first == it.index()
-		if fresh {
-			e++
-			pos = t.extents[e].pos
-		}
-		if c != nil && (c.data >= maxChunk || len(marks) == keepMarks) {
-			k.finish(l, c, marks)
-			pt.kept = append(pt.kept, c)
-			c = nil
-		}
-		if c == nil {
-			c, marks = &chunk{seg: k.seg, kept: true, first: it.index(), base: it.base}, marks[:0]
-		}
-		if n := len(marks); n == 0 || fresh || marks[n-1].len >= markEvery {
-			marks = append(marks, mark{index: it.index(), base: max(it.base, c.end), pos: pos})
-		}
-		n := int64(entryLen(it.e))
-		marks[len(marks)-1].len += n
-		pos += n
-		c.data += n
-		c.last, c.end = it.index(), max(it.base, c.end)+record.Offset(it.count)
-		c.count++
-	}
-	k.finish(l, c, marks)
-	pt.kept = append(pt.kept, c)
-	pt.rewrite, pt.items = false, nil
+	b.finish()
+	pt.kept, pt.rewrite, pt.items = b.chunks, false, nil
 }
 
-// finish completes a chunk.
-func (k *keeping) finish(l *Log, c *chunk, marks []mark) {
-	c.pos, c.marks = k.at()+int64(len(k.buf)), uint32(len(marks))
+// keptChunks makes the chunks of a log in a file that is kept.
+type keptChunks struct {
+	*keeping
+	log    *Log
+	chunks []*chunk
+	chunk  *chunk // nil: none
+	marks  []mark
+	fresh  bool // the next entry does not lie behind the one before it
+}
+
+// add adds the entry that lies at a place, or is one of those that lie there and share parts.
+func (k *keptChunks) add(it *item, at place) {
+	c, shared := k.chunk, at.raw > 0
+	if c != nil && (k.fresh || !shared) && (c.data >= maxChunk || len(k.marks) == keepMarks || c.shared != shared) {
+		k.finish()
+		c = nil
+	}
+	if c == nil {
+		c = &chunk{seg: k.seg, kept: true, shared: shared, first: it.index(), base: it.base}
+		k.chunk, k.marks = c, k.marks[:0]
+	}
+	if n := len(k.marks); n == 0 || k.fresh || !shared && k.marks[n-1].len >= markEvery {
+		k.marks = append(k.marks, mark{index: it.index(), base: max(it.base, c.end), pos: at.pos, raw: at.raw})
+		k.fresh = false
+	}
+	n := int64(entryLen(it.e))
+	k.marks[len(k.marks)-1].len += n
+	c.data += n
+	c.last, c.end = it.index(), max(it.base, c.end)+record.Offset(it.count)
+	c.count++
+}
+
+// finish completes the chunk.
+func (k *keptChunks) finish() {
+	c := k.chunk
+	if c == nil {
+		return
+	}
+	c.pos, c.marks = k.at()+int64(len(k.buf)), uint32(len(k.marks))
 	c.live = c.size()
-	k.buf = c.appendHeader(k.buf, l.id)
-	k.buf = appendMarks(k.buf, marks, k.seg)
+	k.buf = c.appendHeader(k.buf, k.log.id)
+	k.buf = appendMarks(k.buf, k.marks, c)
+	k.chunks, k.chunk = append(k.chunks, c), nil
 }
 
 // write makes what is behind the batches durable. The batches are.

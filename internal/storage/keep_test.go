@@ -199,30 +199,6 @@ func TestKeepWhatIsWorthIt(t *testing.T) {
 		}
 		same(t, s.Log(1), want)
 	})
-	t.Run("shared entries", func(t *testing.T) {
-		var o owners
-		s := keptStore(t, vfs.NewMem(), &o)
-		l := s.Log(1)
-		var want []*raftpb.Entry
-		for i := range 50 {
-			body := bytes.Repeat([]byte{byte(i)}, 3000)
-			e := entry(uint64(i+2), 1, record.Offset(i), 1, "")
-			from := len(e.Data)
-			e.Data = append(e.Data, body...)
-			w := make(waiter, 1)
-			s.Append(&Append{Log: l, Entries: []*raftpb.Entry{e}, Shared: [][]Span{{{from, len(e.Data), &body[0]}}}, Done: w})
-			for s.Step() {
-			}
-			if a := <-w; a.Err != nil {
-				t.Fatal(a.Err)
-			}
-			want = append(want, e)
-		}
-		if wals, segs := keptIn(l); len(wals) > 0 || segs == 0 {
-			t.Fatal(wals, segs)
-		}
-		same(t, l, want)
-	})
 	t.Run("less by and by", func(t *testing.T) {
 		fs := vfs.NewMem()
 		var o owners

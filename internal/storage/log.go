@@ -277,17 +277,17 @@ func (l *Log) badMemory(r *result, bad *item) error {
 	return fmt.Errorf("%w: log %d, index %d: its memory does not match its checksum", ErrDamaged, l.id, bad.index())
 }
 
-// append adds entries that WAL file wal holds at pos, or [scattered]. Called with mu locked, by the
+// append adds entries that WAL file wal holds at a place, or [scattered]. Called with mu locked, by the
 // WAL goroutine and by recovery; only recovery may leave a gap before them,
 // which entries that follow will have overwritten. An error is a broken
 // invariant of whoever made the entries.
-func (l *Log) append(wal uint64, pos int64, entries []*raftpb.Entry, crcs []uint32) error {
+func (l *Log) append(wal uint64, at place, entries []*raftpb.Entry, crcs []uint32) error {
 	first := record.Index(entries[0].GetIndex())
 	if first <= l.last {
 		l.truncate(first)
 	}
 	t := l.tail(wal, first)
-	t.lie(first, pos, int(l.store.opts.WALFileSize/l.store.leastBlock()))
+	t.lie(first, at, int(l.store.opts.WALFileSize/l.store.leastBlock()*keepShared))
 	for i, e := range entries {
 		base, count := offsets(e, l.next)
 		if base < l.next {

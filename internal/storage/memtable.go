@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"slices"
 	"sort"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -40,15 +41,21 @@ type table struct {
 	bytes   int64    // of data
 }
 
-// extent says where in a WAL file the frames of some entries lie one behind the other: those from
+// extent says where in a WAL file some entries lie one behind the other: those from
 // index first on, up to the next extent's.
 type extent struct {
 	first record.Index
-	pos   int64 // scattered: they do not lie there like that
+	place
 }
 
-// scattered is the position of entries that share parts with those of other logs, or were
-// replayed: they are written again when they outlive their WAL file.
+// place is where the entries of a request lie in a WAL file.
+type place struct {
+	pos int64 // scattered: they do not lie there like that
+	raw int64 // bytes that they take, when they share parts with those of other logs (see shared.go); 0: they are frames
+}
+
+// scattered is the position of entries that were replayed, or of which only a part counts: they are
+// written again when they outlive their WAL file.
 const scattered = -1
 
 func (t *table) end() record.Index { return t.first + record.Index(len(t.items)) }
@@ -66,10 +73,27 @@ func (t *table) cut(i record.Index) {
 		t.bytes -= int64(len(t.items[n+k].e.Data))
 	}
 	t.items = t.items[:n:n]
-	for n = len(t.extents); n > 0 && t.extents[n-1].first >= i; {
-		n--
+	n = t.extent(i)
+	if x := t.extents[n]; x.first == i {
+		t.extents = t.extents[:n:n]
+	} else if t.extents = t.extents[: n+1 : n+1]; x.raw > 0 {
+		t.extents = slices.Clone(t.extents) // readers hold the other one
+		t.extents[n].place = place{pos: scattered}
 	}
-	t.extents = t.extents[:n:n]
+}
+
+// extent is which one holds the entry at i.
+func (t *table) extent(i record.Index) int {
+	return sort.Search(len(t.extents), func(n int) bool { return t.extents[n].first > i }) - 1
+}
+
+// within returns the items of an extent.
+func (t *table) within(e int) []item {
+	end := t.end()
+	if e+1 < len(t.extents) {
+		end = t.extents[e+1].first
+	}
+	return t.items[t.extents[e].first-t.first : end-t.first]
 }
 
 // query is what a read asks for: entries by index or by offset.

@@ -159,7 +159,7 @@ const bridged = 4 << 10
 // gap is what is read between block b and the next; far: that is read by itself.
 func gap(marks []mark, b int) (n int64, far bool) {
 	n = marks[b+1].pos - marks[b].end()
-	if n > bridged {
+	if n > bridged || marks[b].raw > 0 { // those that share parts are put together one by one
 		return 0, true
 	}
 	return n, false
@@ -196,6 +196,9 @@ func (l *Log) readPiece(c *chunk, marks []mark, b int, want int64) (*piece, erro
 // readBlocks reads the blocks [b, to) into buf, which is as long as blocksLen says. What lies
 // near each other is one read.
 func (l *Log) readBlocks(c *chunk, marks []mark, b, to int, buf []byte) (*piece, error) {
+	if c.shared {
+		return l.gather(c, marks, b, to, buf)
+	}
 	begin, at := b, int64(0)
 	for i := b; i < to; i++ {
 		if i+1 < to {
@@ -209,12 +212,23 @@ func (l *Log) readBlocks(c *chunk, marks []mark, b, to int, buf []byte) (*piece,
 		}
 		begin, at = i+1, at+n
 	}
+	return l.newPiece(c, marks, b, to, buf), nil
+}
+
+// newPiece is a piece of the blocks [b, to), which are in buf as frames. It ends with the first one that is damaged: those behind it
+// are another piece's.
+func (l *Log) newPiece(c *chunk, marks []mark, b, to int, buf []byte) *piece {
 	p := &piece{chunk: c, from: b, to: to, buf: buf}
-	var pos int64
-	if p.items, pos, p.err = l.parseBlocks(marks[b:to], buf); p.err != nil {
-		p.err = fmt.Errorf("%w: log %d: %s, position %d: %w", ErrDamaged, l.id, c.seg.name(), c.dataPos()+pos, p.err)
+	items, whole, pos, err := l.parseBlocks(marks[b:to], buf)
+	if p.items = items; err != nil {
+		p.to, p.err = b+whole+1, l.damaged(c, pos, err)
 	}
-	return p, nil
+	return p
+}
+
+// damaged is the error of a chunk that is not as it was written.
+func (l *Log) damaged(c *chunk, pos int64, err error) error {
+	return fmt.Errorf("%w: log %d: %s, position %d: %w", ErrDamaged, l.id, c.seg.name(), c.dataPos()+pos, err)
 }
 
 // readRun reads blocks that lie near each other, at once; when that fails, each by itself: what lies
@@ -238,8 +252,8 @@ func (l *Log) readRun(c *chunk, marks []mark, buf []byte) error {
 }
 
 // parseBlocks reads the frames of blocks, up to the first that does not match its checksum or is not the one that
-// a mark says; pos is where it is. The entries alias buf.
-func (l *Log) parseBlocks(marks []mark, buf []byte) (items []item, pos int64, err error) {
+// a mark says; pos is where it is, behind so many whole blocks. The entries alias buf.
+func (l *Log) parseBlocks(marks []mark, buf []byte) (items []item, whole int, pos int64, err error) {
 	n := 0
 	eachBlock(marks, buf, func(_ *mark, b []byte) bool {
 		for rest := b; len(rest) > 0; n++ {
@@ -254,7 +268,10 @@ func (l *Log) parseBlocks(marks []mark, buf []byte) (items []item, pos int64, er
 	eachBlock(marks, buf, func(m *mark, b []byte) bool {
 		base := m.base
 		for rest := b; len(rest) > 0; {
-			pos = m.end() - int64(len(rest))
+			begins := len(rest) == len(b)
+			if pos = m.pos; m.raw == 0 {
+				pos = m.end() - int64(len(rest))
+			}
 			var f frame
 			f, rest, err = nextFrame(rest)
 			switch {
@@ -263,7 +280,7 @@ func (l *Log) parseBlocks(marks []mark, buf []byte) (items []item, pos int64, er
 			case !f.valid(l.seed):
 				err = errCRC
 				return false
-			case pos == m.pos && f.index != m.index:
+			case begins && f.index != m.index:
 				err = fmt.Errorf("%w: index %d, where %d should be", errFrame, f.index, m.index)
 				return false
 			}
@@ -272,9 +289,10 @@ func (l *Log) parseBlocks(marks []mark, buf []byte) (items []item, pos int64, er
 			base = it.end()
 			items = append(items, it)
 		}
+		whole++
 		return true
 	})
-	return items, pos, err
+	return items, whole, pos, err
 }
 
 // eachBlock calls fn for the blocks that readBlocks has read into buf, as long as it returns true.

@@ -446,7 +446,7 @@ func (r *replay) entries(img *walImage, l *Log, body []byte, whole bool) error {
 	if i := record.Index(entries[0].GetIndex()); !whole && i != l.last+1 {
 		return fmt.Errorf("%w: index %d follows %d, in a batch that is damaged", errRecord, i, l.last)
 	}
-	return l.append(img.id, scattered, entries, crcs)
+	return l.append(img.id, place{pos: scattered}, entries, crcs)
 }
 
 func (l *Log) markDamaged(what string) {

@@ -169,7 +169,7 @@ func (s *segment) letGo() error {
 	if err != nil {
 		return err
 	}
-	return s.set.recycle(s.name(), fi.Size())
+	return s.set.recycle(s.name(), min(fi.Size(), s.size)) // it may be about to be cut off
 }
 
 func (s *segment) close() {

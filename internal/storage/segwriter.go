@@ -117,7 +117,7 @@ func (w *segWriter) finish() (*chunk, error) {
 	c := w.chunk
 	c.data, c.marks = w.dataLen(), uint32(len(w.marks))
 	c.live = c.size()
-	w.buf = appendMarks(w.buf, w.marks, w.seg)
+	w.buf = appendMarks(w.buf, w.marks, c)
 	w.seg.size = w.pos()
 	w.chunk = nil
 	header := c.appendHeader(nil, w.log.id)

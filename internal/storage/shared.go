@@ -124,21 +124,38 @@ func expand(file, body []byte) (out []byte, err error) {
 
 // nextPart splits the first part off body.
 func nextPart(file, body []byte) (part, rest []byte, err error) {
+	p, rest, err := splitPart(body, uint64(len(file)))
+	if err == nil && p.here == nil {
+		p.here = file[p.at : p.at+p.len]
+	}
+	return p.here, rest, err
+}
+
+// sharedPart is a part of an entry's data.
+type sharedPart struct {
+	len  uint64
+	here []byte // nil: it lies at a position of the file
+	at   uint64
+}
+
+// splitPart splits the first part off body; what it refers to lies before end.
+func splitPart(body []byte, end uint64) (p sharedPart, rest []byte, err error) {
 	n, k := binary.Uvarint(body)
 	if k <= 0 {
-		return nil, nil, errFrame
+		return p, nil, errFrame
 	}
 	body = body[k:]
+	p.len = n >> 1
 	if n&1 == 0 {
-		if n >>= 1; n > uint64(len(body)) {
-			return nil, nil, errFrame
+		if p.len > uint64(len(body)) {
+			return p, nil, errFrame
 		}
-		return body[:n], body[n:], nil
+		p.here = body[:p.len]
+		return p, body[p.len:], nil
 	}
-	n >>= 1
-	at, k := binary.Uvarint(body)
-	if k <= 0 || at > uint64(len(file)) || n > uint64(len(file))-at {
-		return nil, nil, fmt.Errorf("%w: %d bytes from position %d, of a file of %d bytes", errRecord, n, at, len(file))
+	p.at, k = binary.Uvarint(body)
+	if k <= 0 || p.at > end || p.len > end-p.at {
+		return p, nil, fmt.Errorf("%w: %d bytes from position %d, of a file of %d bytes", errRecord, p.len, p.at, end)
 	}
-	return file[at : at+n], body[k:], nil
+	return p, body[k:], nil
 }

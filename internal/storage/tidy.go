@@ -29,7 +29,7 @@ func (r *recovery) tidyWAL() error {
 	r.listed = r.listSegments()
 	kept := keptFiles(r.listed)
 	for _, id := range r.wals {
-		if kept[id] {
+		if kept[id] != nil {
 			continue
 		}
 		name := r.path(walName, fileName(id, walSuffix))
@@ -136,7 +136,12 @@ func (r *recovery) tidySegments() error {
 		if err != nil {
 			return err
 		}
-		sizes[n] = fi.Size()
+		if sizes[n] = fi.Size(); fi.Size() > s.size && r.trusted() {
+			if err := r.remover.shorten(s.name(), s.size); err != nil { // which was not finished
+				return err
+			}
+			sizes[n] = s.size
+		}
 	}
 	for _, l := range r.logs {
 		l.missing(sizes)

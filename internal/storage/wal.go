@@ -274,8 +274,7 @@ func (a *Append) refused() error {
 // most; none when what is there has to wait until no batch is unsynced. shared: one
 // of them refers to positions in the file. Then the batch has to fit into what is left of
 // it. What such requests take in memory is more than what they take in the file, which counts as
-// full when that is twice as large: the fewer files, the less is needed of each when it is full, and
-// written again.
+// full when that is twice the size of a WAL file: the fewer files, the less is needed of each when it is full.
 func (w *wal) take() (reqs []*Append, room int64, shared bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -317,8 +316,11 @@ func (w *wal) next() (n int, room int64, shared bool) {
 
 // hasRoom reports whether the file has room for so much.
 func (w *wal) hasRoom(room int64) bool {
-	return w.file.pos+room <= w.file.size && w.held+room <= 2*w.file.size
+	return w.file.pos+room <= w.file.size && w.held+room <= w.mostHeld()
 }
+
+// mostHeld is what the entries of a file may take in memory.
+func (w *wal) mostHeld() int64 { return 2 * w.store.opts.WALFileSize }
 
 // roll goes on with the next WAL file and hands the full one to the flusher.
 // It waits when the flusher is too far behind, or the disk is full.

@@ -13,7 +13,7 @@ type written struct {
 	reqs  []*Append
 	lazy  []lazyState
 	crcs  []uint32 // of the entries
-	at    []int    // where in the batch those of each request begin, or scattered
+	at    []place  // of those of each request, counted from where the batch begins
 	file  *walFile
 	seq   uint64
 	base  int64 // where in the file it begins
@@ -75,10 +75,11 @@ func (w *wal) encodeOne(b *written, a *Append) {
 	}
 	switch {
 	case a.Shared != nil && len(a.Entries) > 0:
-		b.at = append(b.at, scattered)
+		start := int64(len(w.batch.buf) + recordHeader)
 		b.crcs = w.batch.shared(l, a.Entries, a.Shared, &w.known, w.file.pos, b.crcs)
+		b.at = append(b.at, place{pos: start, raw: int64(len(w.batch.buf)-sealLen) - start})
 	case len(a.Entries) > 0:
-		b.at = append(b.at, len(w.batch.buf)+recordHeader)
+		b.at = append(b.at, place{pos: int64(len(w.batch.buf) + recordHeader)})
 		b.crcs = w.batch.entries(l, a.Entries, b.crcs)
 	}
 	if a.HardState != nil {
@@ -125,7 +126,7 @@ func (w *wal) write(b *written) error {
 	w.seq++
 	b.seq, b.base, b.bytes = w.seq, f.pos, int64(len(buf))
 	f.pos += b.bytes
-	w.store.filled.set(f.pos, f.size)
+	w.store.filled.set(max(f.pos, w.held*f.size/w.mostHeld()), f.size)
 	m := w.store.metrics
 	m.batchBytes.Observe(float64(b.bytes))
 	m.batchEntries.Observe(float64(len(b.crcs)))
@@ -172,20 +173,18 @@ func (w *wal) apply(b *written) {
 		if a.Err != nil {
 			continue
 		}
-		pos := int64(scattered)
+		var lies place
 		if len(a.Entries) > 0 {
-			if at[0] != scattered {
-				pos = b.base + int64(at[0])
-			}
-			at = at[1:]
+			lies, at = at[0], at[1:]
+			lies.pos += b.base
 		}
-		w.applyOne(b.file.id, a, pos, crcs)
+		w.applyOne(b.file.id, a, lies, crcs)
 		crcs = crcs[len(a.Entries):]
 	}
 }
 
-// applyOne makes a request visible whose entries lie at pos of a WAL file.
-func (w *wal) applyOne(file uint64, a *Append, pos int64, crcs []uint32) {
+// applyOne makes a request visible whose entries lie at a place in a WAL file.
+func (w *wal) applyOne(file uint64, a *Append, at place, crcs []uint32) {
 	l := a.Log
 	if a.deletion {
 		w.store.drop(l)
@@ -203,7 +202,7 @@ func (w *wal) applyOne(file uint64, a *Append, pos int64, crcs []uint32) {
 		if i := a.Entries[0].GetIndex(); record.Index(i) <= l.applied || record.Index(i) > l.last+1 {
 			panic(fmt.Sprintf("storage: log %d: append at index %d, of (%d, %d]", l.id, i, l.applied, l.last))
 		}
-		if err := l.append(file, pos, a.Entries, crcs); err != nil {
+		if err := l.append(file, at, a.Entries, crcs); err != nil {
 			panic(err)
 		}
 	}

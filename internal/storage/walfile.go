@@ -6,6 +6,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -71,8 +72,9 @@ type preparer struct {
 
 	made *walFile // of a Manual store: the next file
 
-	id   uint64 // of the last file that was made
-	size int64  // of the next new file: small at first, so that a small store stays small
+	id    uint64       // of the last file that was made
+	early atomic.Int64 // how far the last file was written that is kept, and was left early: see keep.go; 0: it was not
+	size  int64        // of the next new file: small at first, so that a small store stays small
 
 	pool pool
 }
