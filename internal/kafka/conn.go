@@ -77,7 +77,7 @@ func (c *conn) read() error {
 	last := 0
 	for {
 		held := 0
-		frame, err := readFrame(br, c.s.cfg.MaxRequestBytes, last, func(n int) error {
+		frame, err := readFrame(br, c.s.cfg.MaxRequestBytes, last, &c.s.frames, func(n int) error {
 			if !c.share.Grow(int64(n)) {
 				return net.ErrClosed
 			}
@@ -97,6 +97,9 @@ func (c *conn) read() error {
 			return err
 		}
 		r.held = held
+		if r.key == keyProduce {
+			r.frame = frame
+		}
 		if !c.push(r) {
 			return nil
 		}

@@ -5,11 +5,38 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"sync"
 )
 
 // firstPiece is how much room a frame gets before any of it has arrived; or as
 // much as the connection's last frame, which did arrive, had: producers send one like the other.
 const firstPiece = 64 << 10
+
+// frames are what large requests were read into that nobody looks at any more: those of a Produce, whose batches are in their
+// entries once it is answered. New memory for each would miss the processor's caches, be blanked, and collected.
+type frames struct{ free sync.Pool } // of *[]byte
+
+// mostFrame leaves out single large ones.
+const mostFrame = 8 << 20
+
+// take returns n bytes of anything.
+func (f *frames) take(n int) []byte {
+	if n <= firstPiece || n > mostFrame {
+		return make([]byte, n)
+	}
+	if b, ok := f.free.Get().(*[]byte); ok && n <= cap(*b) && cap(*b) <= 4*n {
+		return (*b)[:n]
+	}
+	return make([]byte, n, n+n/8)
+}
+
+// put takes a frame that nobody looks at any more.
+func (f *frames) put(b []byte) {
+	if cap(b) > firstPiece && cap(b) <= mostFrame {
+		spoil(b)
+		f.free.Put(&b)
+	}
+}
 
 // requestError is what is wrong with a request that gets no response: the
 // connection is closed.
@@ -22,10 +49,10 @@ func badRequest(format string, args ...any) error {
 }
 
 // readFrame reads one request: a big-endian int32 length, and as many bytes as
-// it says. last is the length of the frame before. The result is not shared with br. io.EOF means that the
+// it says. last is the length of the frame before. The result is not shared with br; it may be given to free. io.EOF means that the
 // peer hung up between two frames. grow is asked for the room beyond firstPiece,
 // of which more is needed as more arrives.
-func readFrame(br *bufio.Reader, maxBytes int32, last int, grow func(int) error) ([]byte, error) {
+func readFrame(br *bufio.Reader, maxBytes int32, last int, free *frames, grow func(int) error) ([]byte, error) {
 	var prefix [4]byte
 	if _, err := io.ReadFull(br, prefix[:]); err != nil {
 		return nil, err
@@ -40,7 +67,7 @@ func readFrame(br *bufio.Reader, maxBytes int32, last int, grow func(int) error)
 			return nil, err
 		}
 	}
-	frame := make([]byte, begin)
+	frame := free.take(begin)
 	for have := 0; ; {
 		n, err := io.ReadFull(br, frame[have:])
 		if err != nil {
@@ -53,7 +80,7 @@ func readFrame(br *bufio.Reader, maxBytes int32, last int, grow func(int) error)
 		if err := grow(room - have); err != nil {
 			return nil, err
 		}
-		more := make([]byte, room)
+		more := free.take(room)
 		copy(more, frame)
 		frame = more
 	}

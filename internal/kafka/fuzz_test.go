@@ -56,7 +56,7 @@ func noLimit(int) error { return nil }
 
 func decodeFrame(s *Server, b []byte) (*request, error) {
 	br := bufio.NewReader(iotest.HalfReader(bytes.NewReader(b)))
-	frame, err := readFrame(br, 1<<20, 0, noLimit)
+	frame, err := readFrame(br, 1<<20, 0, new(frames), noLimit)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func FuzzFrame(f *testing.F) {
 	f.Add([]byte{0x7f, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		br := bufio.NewReader(iotest.OneByteReader(bytes.NewReader(b)))
-		frame, err := readFrame(br, 1<<30, 0, noLimit)
+		frame, err := readFrame(br, 1<<30, 0, new(frames), noLimit)
 		if err == nil && (len(frame) != int(binary.BigEndian.Uint32(b)) || !bytes.Equal(frame, b[4:4+len(frame)])) {
 			t.Fatal("the frame is not what was sent")
 		}

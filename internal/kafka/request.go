@@ -21,6 +21,7 @@ type request struct {
 	api      *api
 	arrived  time.Time
 	size     int      // bytes of the frame
+	frame    []byte   // of a Produce, to be used again
 	held     int      // bytes of the intake; given back by finish, or earlier for a Produce
 	response response // set before done
 	done     bool     // answered; protected by conn.mu
@@ -165,6 +166,9 @@ func (r *request) weight() int {
 func (r *request) finish() {
 	if r.key != keyProduce {
 		r.conn.share.Shrink(int64(r.held))
+	} else { // the broker has answered for every batch, and looks at none any more
+		r.conn.s.frames.put(r.frame)
+		r.frame = nil
 	}
 	if f, ok := r.response.(framer); ok {
 		f.sent()

@@ -21,6 +21,7 @@ type Server struct {
 	apis    [maxKey + 1]*api // by key; nil where none is served
 	metrics *metrics
 	fetches budget // of all Fetch responses
+	frames  frames
 
 	altering sync.Mutex // held over the reading and writing of a topic's configs
 
