@@ -15,13 +15,13 @@ type sample struct {
 	at        time.Time
 	confirmed int64
 	consumed  int64
-	broker    usage
+	broker    usages
 	own       usage
 	written   int64 // to the disk
 }
 
 func (m *meter) take() (sample, error) {
-	broker, err := usageOf(m.run.load.PIDs)
+	broker, err := usagesOf(m.run.load.PIDs, m.first.broker)
 	if err != nil {
 		return sample{}, err
 	}
@@ -73,10 +73,11 @@ func (m *meter) result() *Result {
 	perMessage := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 / float64(messages) }
 	r.Own = perMessage(last.own.cpu - first.own.cpu)
 	if len(l.PIDs) > 0 {
-		cpu := last.broker.cpu - first.broker.cpu
+		use := last.broker.sum()
+		cpu := use.cpu - first.broker.sum().cpu
 		r.Broker = &BrokerUse{
 			CPU: perMessage(cpu), Cores: cpu.Seconds() / seconds,
-			Memory: last.broker.memory, Peak: last.broker.peak,
+			Memory: use.memory, Peak: use.peak,
 			Processes: l.PIDs,
 		}
 	}
