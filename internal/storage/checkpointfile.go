@@ -217,13 +217,6 @@ func appendBytes[T string | []byte](b []byte, s T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-func appendBool(b []byte, v bool) []byte {
-	if v {
-		return append(b, 1)
-	}
-	return append(b, 0)
-}
-
 // decodeImage reads a checkpoint file. What it returns aliases b.
 func decodeImage(b []byte) (*image, error) {
 	k := len(b) - 4
