@@ -24,7 +24,7 @@ func (f *frames) take(n int) []byte {
 	if n <= firstPiece || n > mostFrame {
 		return make([]byte, n)
 	}
-	if b, ok := f.free.Get().(*[]byte); ok && n <= cap(*b) && cap(*b) <= 4*n {
+	if b, ok := f.free.Get().(*[]byte); ok && n <= cap(*b) && cap(*b) <= 2*n {
 		return (*b)[:n]
 	}
 	return make([]byte, n, n+n/8)

@@ -127,6 +127,7 @@ func (p *preparer) blank(temp string) (vfs.File, int64, error) {
 	fs := p.store.fs
 	if old := p.pool.take(); old != "" {
 		if err := fs.Rename(old, temp); err != nil {
+			p.pool.put(old, p.store.opts.WALFileSize)
 			return nil, 0, err
 		}
 		f, err := fs.Open(temp)

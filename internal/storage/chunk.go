@@ -32,8 +32,8 @@ import (
 // written. There the seed is the number of the WAL file, a mark is 32 bytes: index, base offset, position in
 // the file, and length of the block; and the magic is another one.
 //
-// Where entries share parts with those of other logs a chunk of such a file has a magic of its own. A block is
-// what a record of the WAL says of the entries (shared.go), and a mark 40 bytes: its last field is the length that the block has in
+// Where entries share parts with those of other logs a chunk of such a file has a magic of its own, and a mark 40 bytes. If its last
+// field is not 0, the block is what a record of the WAL says of the entries (shared.go), and that is its length in
 // the file. All other lengths are of the frames that the entries make, so that they say what it would
 // take to write them elsewhere.
 const (
@@ -55,7 +55,7 @@ var errChunk = errors.New("chunk is malformed")
 type chunk struct {
 	seg    *segment
 	kept   bool  // it lies in a WAL file that is kept
-	shared bool  // there its entries share parts with those of other logs
+	shared bool  // some of its entries share parts with those of other logs there
 	pos    int64 // of the header in the file
 	data   int64 // length of the frames
 	marks  uint32
@@ -185,7 +185,8 @@ type mark struct {
 	base  record.Offset
 	pos   int64
 	len   int64 // of the block
-	raw   int64 // of the block in the file, if its entries share parts
+	raw   int64 // of the block in the file, if its entries share parts; 0: they are frames
+	alone bool  // nothing between it and the next block is read
 }
 
 // end is where the block ends in the file.
@@ -229,7 +230,7 @@ func parseMarks(b []byte, c *chunk) ([]mark, error) {
 			marks[i].len = int64(le.Uint64(m[24:]))
 		}
 		if c.shared {
-			marks[i].raw = int64(le.Uint64(m[32:]))
+			marks[i].raw, marks[i].alone = int64(le.Uint64(m[32:])), true
 		}
 	}
 	if !c.kept {
@@ -254,7 +255,7 @@ func (c *chunk) checkMarks(marks []mark) error {
 	}
 	for _, m := range marks {
 		n := m.end() - m.pos // in the file
-		if m.pos < at || n <= 0 || n > most || m.pos > most-n || c.shared != (m.raw > 0) || m.len <= 0 || m.len > c.data-sum {
+		if m.pos < at || n <= 0 || n > most || m.pos > most-n || m.len <= 0 || m.len > c.data-sum {
 			return errChunk
 		}
 		at = m.end()

@@ -172,10 +172,12 @@ func (f *flusher) release(files []sealedFile, dead []*segment) error {
 // shorten gives back what of a file that is kept was not written, when that is much, and has the next one made with less.
 func (f *flusher) shorten(file sealedFile, s *segment) error {
 	f.preparer.early.Store(0)
-	if s.size >= file.size {
+	if file.early {
+		f.preparer.early.Store(file.pos)
+	}
+	if !s.short {
 		return nil
 	}
-	f.preparer.early.Store(file.pos)
 	return f.remover.shorten(s.name(), s.size)
 }
 

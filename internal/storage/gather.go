@@ -22,7 +22,7 @@ func (h *hole) end() int64 { return h.at + int64(len(h.to)) }
 
 // gather reads the blocks [b, to) of a chunk with shared parts into buf, as frames.
 func (l *Log) gather(c *chunk, marks []mark, b, to int, buf []byte) (*piece, error) {
-	raw, err := l.readRaw(c, marks[b:to])
+	raw, err := l.readRaw(c, marks[b:to], buf)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,10 @@ func (l *Log) gather(c *chunk, marks []mark, b, to int, buf []byte) (*piece, err
 	whole, out := b, buf
 	for ; whole < to; whole++ {
 		m := &marks[whole]
-		if parts, bad = assemble(out[:m.len], raw[whole-b], c.pos, parts); bad != nil {
+		if m.raw > 0 {
+			parts, bad = assemble(out[:m.len], raw[whole-b], c.pos, parts)
+		}
+		if bad != nil {
 			break
 		}
 		out = out[m.len:]
@@ -83,8 +86,8 @@ func assemble(out, raw []byte, end int64, parts []hole) ([]hole, error) {
 	return parts, nil
 }
 
-// readRaw reads blocks as they lie in the file.
-func (l *Log) readRaw(c *chunk, marks []mark) (raw [][]byte, err error) {
+// readRaw reads blocks as they lie in the file. Those that are frames are read to where they belong in out.
+func (l *Log) readRaw(c *chunk, marks []mark, out []byte) (raw [][]byte, err error) {
 	total := int64(0)
 	for i := range marks {
 		total += marks[i].raw
@@ -92,9 +95,13 @@ func (l *Log) readRaw(c *chunk, marks []mark) (raw [][]byte, err error) {
 	buf := make([]byte, total)
 	holes := make([]hole, len(marks))
 	for i := range marks {
-		n := marks[i].raw
-		raw = append(raw, buf[:n:n])
-		holes[i], buf = hole{raw[i], marks[i].pos}, buf[n:]
+		m := &marks[i]
+		raw = append(raw, buf[:m.raw:m.raw])
+		holes[i], buf = hole{raw[i], m.pos}, buf[m.raw:]
+		if m.raw == 0 {
+			holes[i].to = out[:m.len]
+		}
+		out = out[m.len:]
 	}
 	return raw, l.readHoles(c, holes)
 }
@@ -104,9 +111,12 @@ func (l *Log) readRaw(c *chunk, marks []mark) (raw [][]byte, err error) {
 func (l *Log) readHoles(c *chunk, holes []hole) error {
 	for len(holes) > 0 {
 		n, start, end := 1, holes[0].at, holes[0].end()
-		for n < len(holes) && holes[n].at <= end+bridged && holes[n].end() <= start+maxRead {
-			end = max(end, holes[n].end())
-			n++
+		for ; n < len(holes) && holes[n].at <= end+bridged; n++ {
+			last := max(end, holes[n].end()) // they may overlap, where one of them is damaged
+			if last > start+maxRead {
+				break
+			}
+			end = last
 		}
 		if err := l.readNear(c, holes[:n], start, end); err != nil {
 			return err

@@ -1,10 +1,13 @@
 package storage
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -289,5 +292,167 @@ func TestAssembleRefuses(t *testing.T) {
 	parts, err := assemble(out, append(head[:entryHeader:entryHeader], "\x04ab\x05\x03"...), 9, nil)
 	if err != nil || len(parts) != 1 || parts[0].at != 3 || &parts[0].to[0] != &out[27] || len(parts[0].to) != 2 || string(out[25:27]) != "ab" {
 		t.Errorf("%q, %v, %v", out, parts, err)
+	}
+}
+
+// TestKeepSharedOverlap: a flipped bit in what says where a body lies makes it overlap another one, larger than what is
+// read at once.
+func TestKeepSharedOverlap(t *testing.T) {
+	fs := vfs.NewMem()
+	var o owners
+	open := func(fs vfs.FS) *Store {
+		s := openStore(t, fs, Options{WALFileSize: 8 << 20, SegmentSize: 16 << 20, Manual: true, Reserve: 1, Checkpoint: o.checkpoint})
+		s.Start()
+		return s
+	}
+	s := open(fs)
+	want := make(map[record.LogID][]*raftpb.Entry)
+	var large, small []byte
+	for range 4 {
+		large, small = bytes.Repeat([]byte("L"), 1500<<10), bytes.Repeat([]byte("s"), 1000)
+		for id := record.LogID(1); id <= 2; id++ {
+			a := &Append{Log: s.Log(id)}
+			for _, body := range [][]byte{large, small} {
+				index := uint64(len(want[id])) + 2
+				e := entry(index, 1, record.Offset(index-2), 1, "x")
+				from := len(e.Data)
+				e.Data = append(e.Data, body...)
+				a.Entries, a.Shared = append(a.Entries, e), append(a.Shared, []Span{{from, len(e.Data), &body[0]}})
+				want[id] = append(want[id], e)
+			}
+			s.Append(a)
+			for s.Step() {
+			}
+		}
+	}
+	grow(t, s, s.Log(9), 30, 600_000)
+	wals, _ := keptIn(s.Log(2))
+	if len(wals) == 0 {
+		t.Fatal("no WAL file is kept")
+	}
+	name := s.preparer.path(wals[0], walSuffix)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := readFile(fs, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The position follows the length, 1000 × 2 + 1. A bit of it less, and the small body lies in the large one before it.
+	flips := 0
+	for pos := 0; pos+8 < len(file); pos++ {
+		if n, k := binary.Uvarint(file[pos:]); n != 2001 || k != 2 {
+			continue
+		}
+		at, k := binary.Uvarint(file[pos+2:])
+		if k <= 0 || at+1000 > uint64(len(file)) || !bytes.Equal(file[at:at+1000], small) {
+			continue
+		}
+		for bit := range 7 * k {
+			if to := at ^ 1<<bit; to > at || at-to < 600<<10 || at-to > 1400<<10 {
+				continue
+			}
+			flips++
+			c := fs.Clone()
+			if err := c.Flip(name, int64(pos+2+bit/7), 1<<(bit%7)); err != nil {
+				t.Fatal(err)
+			}
+			s := open(c)
+			if _, err := s.Log(2).ReadFrom(0, record.Offset(len(want[2])), 1<<30, true); !errors.Is(err, ErrDamaged) {
+				for off := range want[2] {
+					if _, err = s.Log(2).ReadFrom(record.Offset(off), record.Offset(off+1), 1<<20, true); err != nil {
+						break
+					}
+				}
+				if !errors.Is(err, ErrDamaged) {
+					t.Errorf("bit %d at %d: %v", bit, pos, err)
+				}
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if flips == 0 {
+		t.Fatal("no bit to flip")
+	}
+}
+
+// TestKeepMixed: a queue that is bound to one exchange with others, and to another one alone, has both kinds
+// of blocks in a chunk.
+func TestKeepMixed(t *testing.T) {
+	fs := vfs.NewMem()
+	var o owners
+	s := sharingStore(t, fs, &o)
+	want := make(map[record.LogID][]*raftpb.Entry)
+	for range 300 {
+		fan(t, s, want, []record.LogID{1, 2}, 1, 1, 2500)
+		want[1] = append(want[1], grow(t, s, s.Log(1), 1, 2500)...)
+	}
+	for range 2 {
+		grow(t, s, s.Log(9), 200, 6000)
+		for id := range want {
+			l := s.Log(id)
+			if wals, others := keptIn(l); len(wals) < 2 || others > 0 || len(l.chunks) > len(wals) {
+				t.Errorf("log %d: %d chunks in the WAL files %v, %d elsewhere", id, len(l.chunks), wals, others)
+			}
+			same(t, l, want[id])
+			readRandomly(t, l, want[id])
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = sharingStore(t, fs, &o)
+	}
+}
+
+// TestShortIsNotUsedAgain: a file of which the end is being cut off does not become the WAL's, where what
+// is written to it would be cut off, too; and the files after it are made only as large as they have to be.
+func TestShortIsNotUsedAgain(t *testing.T) {
+	fs := vfs.NewMem()
+	var o owners
+	s := openStore(t, fs, Options{WALFileSize: 64 << 20, Manual: true, Reserve: 1, Checkpoint: o.checkpoint})
+	s.Start()
+	ids := []record.LogID{1, 2, 3, 4, 5, 6}
+	want := make(map[record.LogID][]*raftpb.Entry)
+	for range 8 {
+		fan(t, s, want, ids, 120, 8, 100<<10)
+	}
+	wals, _ := keptIn(s.Log(1))
+	if len(wals) < 3 {
+		t.Fatalf("WAL files %v are kept", wals)
+	}
+	for _, n := range wals[1:] {
+		fi, err := fs.Stat(s.preparer.path(n, walSuffix))
+		if err != nil || fi.Size() > 30<<20 {
+			t.Errorf("WAL file %d: %v bytes, %v", n, fi.Size(), err)
+		}
+	}
+	if size := s.wal.file.size; size > 32<<20 {
+		t.Errorf("the file that is written has %d bytes", size)
+	}
+	for _, id := range ids {
+		o.set(id, Checkpoint{Applied: s.Log(id).LastIndex(), Term: 1, ConfState: &raftpb.ConfState{Voters: []uint64{1}}})
+	}
+	var short *segment
+	for _, seg := range s.flusher.segments {
+		if seg.wal == wals[0] {
+			short = seg
+		}
+	}
+	if short == nil || !short.short {
+		t.Fatalf("%v", short)
+	}
+	short.size = 64 << 20 // as where WAL files were larger once
+	for range 8 {
+		fan(t, s, want, []record.LogID{9}, 120, 8, 100<<10)
+	}
+	for _, f := range s.preparer.pool.files {
+		if f.name == s.preparer.path(wals[0], walSuffix) {
+			t.Errorf("%s is to be used again", f.name)
+		}
+	}
+	if _, err := fs.Stat(s.preparer.path(wals[0], walSuffix)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is still there: %v", short.name(), err)
 	}
 }

@@ -54,7 +54,7 @@ func (p *plan) keepFiles() {
 		if float64(bytes) < keepShare*float64(f.keptSize()) {
 			continue
 		}
-		k := &keeping{file: f, seg: p.f.segs.keep(f.id)}
+		k := &keeping{file: f, seg: p.f.segs.keep(f.id, f.keptSize() < f.size)}
 		for i, pt := range parts {
 			k.add(logs[i].l, pt)
 		}
@@ -151,14 +151,15 @@ type keptChunks struct {
 // add adds the entry that lies at a place, or is one of those that lie there and share parts.
 func (k *keptChunks) add(it *item, at place) {
 	c, shared := k.chunk, at.raw > 0
-	if c != nil && (k.fresh || !shared) && (c.data >= maxChunk || len(k.marks) == keepMarks || c.shared != shared) {
+	if c != nil && (k.fresh || !shared) && (c.data >= maxChunk || len(k.marks) == keepMarks) {
 		k.finish()
 		c = nil
 	}
 	if c == nil {
-		c = &chunk{seg: k.seg, kept: true, shared: shared, first: it.index(), base: it.base}
+		c = &chunk{seg: k.seg, kept: true, first: it.index(), base: it.base}
 		k.chunk, k.marks = c, k.marks[:0]
 	}
+	c.shared = c.shared || shared
 	if n := len(k.marks); n == 0 || k.fresh || !shared && k.marks[n-1].len >= markEvery {
 		k.marks = append(k.marks, mark{index: it.index(), base: max(it.base, c.end), pos: at.pos, raw: at.raw})
 		k.fresh = false

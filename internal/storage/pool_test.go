@@ -94,6 +94,32 @@ func TestPoolGivesBack(t *testing.T) {
 	}
 }
 
+// TestPoolIsNoEvidence: when the WAL is damaged, what was replayed is set aside, and not the files that nothing
+// was in: those may be many.
+func TestPoolIsNoEvidence(t *testing.T) {
+	fs, now := vfs.NewMem(), time.Unix(1e9, 0)
+	s := pooledStore(t, fs, &now)
+	files := s.preparer.pool.len()
+	first := s.wal.file.pos
+	grow(t, s, s.Log(9), 3, 3000)
+	name := s.preparer.path(s.wal.file.id, walSuffix)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := fs.Flip(name, first+batchHeader+2, 0xff); err != nil {
+		t.Fatal(err)
+	}
+	var o owners
+	s = keptStore(t, fs, &o)
+	aside, err := fs.List("data/damaged")
+	if err != nil || len(aside) == 0 || len(aside) > 4 {
+		t.Errorf("set aside are %v, %v", aside, err)
+	}
+	if n := s.preparer.pool.len(); n < files-4 {
+		t.Errorf("%d of %d files are left in the pool", n, files)
+	}
+}
+
 // TestPoolLeavesTheDisk: as the disk fills, the pool becomes small.
 func TestPoolLeavesTheDisk(t *testing.T) {
 	fs, now := vfs.NewMem(), time.Unix(1e9, 0)

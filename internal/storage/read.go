@@ -159,7 +159,7 @@ const bridged = 4 << 10
 // gap is what is read between block b and the next; far: that is read by itself.
 func gap(marks []mark, b int) (n int64, far bool) {
 	n = marks[b+1].pos - marks[b].end()
-	if n > bridged || marks[b].raw > 0 { // those that share parts are put together one by one
+	if n > bridged || marks[b].alone {
 		return 0, true
 	}
 	return n, false

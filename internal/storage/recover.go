@@ -73,6 +73,7 @@ type recovery struct {
 	number uint64 // of its file
 	newest uint64 // of the newest file, whole or not
 	wals   []uint64
+	from   uint64           // the first WAL file that was replayed
 	empty  map[uint64]int64 // WAL files without a batch → size
 	twins  map[uint64]bool  // WAL files that are another one as well
 	replay replay
@@ -225,7 +226,7 @@ func (r *recovery) replayWAL(fresh bool) error {
 	if err != nil {
 		return err
 	}
-	r.replay.seq, r.replay.proved = seq, r.image.synced
+	r.from, r.replay.seq, r.replay.proved = from, seq, r.image.synced
 	live := slices.DeleteFunc(slices.Clone(all), func(id uint64) bool { return id < from })
 	if !fresh && len(live) == 0 {
 		r.replay.missing(from)

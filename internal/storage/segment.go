@@ -26,6 +26,7 @@ type segment struct {
 	wal    uint64       // id of the WAL file, which stays where it is; 0: a file of chunks
 	owner  record.LogID // whose chunks it holds, if !shared
 	shared bool
+	short  bool // it is a WAL file that is being cut off, or was: it is not used again
 
 	// Owned by the flusher.
 	size  int64 // bytes that chunks of the last checkpoint, or the next, take
@@ -67,11 +68,11 @@ func (s *segments) make(owner record.LogID, shared bool) (*segment, error) {
 	return seg, seg.create()
 }
 
-// keep makes a segment of a WAL file. The file is another's until a checkpoint lists the segment.
-func (s *segments) keep(wal uint64) *segment {
+// keep makes a segment of a WAL file, which is cut off if it is short. The file is another's until a checkpoint lists the segment.
+func (s *segments) keep(wal uint64, short bool) *segment {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	seg := &segment{set: s, number: s.next, wal: wal, shared: true}
+	seg := &segment{set: s, number: s.next, wal: wal, shared: true, short: short}
 	s.next++
 	return seg
 }
@@ -162,14 +163,14 @@ func (s *segment) remove() {
 
 // letGo removes the file, or gives it back to the WAL.
 func (s *segment) letGo() error {
-	if s.wal == 0 {
+	if s.wal == 0 || s.short { // what is cut off is removed when that is done
 		return s.set.remove(s.name())
 	}
 	fi, err := s.set.fs.Stat(s.name())
 	if err != nil {
 		return err
 	}
-	return s.set.recycle(s.name(), min(fi.Size(), s.size)) // it may be about to be cut off
+	return s.set.recycle(s.name(), fi.Size())
 }
 
 func (s *segment) close() {

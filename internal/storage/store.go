@@ -59,7 +59,8 @@ type Store struct {
 // sealedFile is a full WAL file.
 type sealedFile struct {
 	*walFile
-	seq uint64 // of its last batch
+	seq   uint64 // of its last batch
+	early bool   // it has room, but its entries take too much memory
 }
 
 // Start starts the flusher. Until then no checkpoint is asked for; the owners

@@ -22,8 +22,8 @@ func (r *recovery) rename() error {
 	return r.syncDir(checkpointName)
 }
 
-// tidyWAL keeps a few of the files that were replayed, to be used again, and
-// sets those with damage aside.
+// tidyWAL has the files that nothing is in, and those that were replayed, used again. When there is damage the latter
+// are set aside.
 // Those that are kept are segments.
 func (r *recovery) tidyWAL() error {
 	r.listed = r.listSegments()
@@ -33,7 +33,8 @@ func (r *recovery) tidyWAL() error {
 			continue
 		}
 		name := r.path(walName, fileName(id, walSuffix))
-		if _, hurt := r.replay.hurt[id]; hurt || r.replay.found {
+		evidence := r.replay.found && (id >= r.from || r.number != r.newest)
+		if _, hurt := r.replay.hurt[id]; hurt || evidence {
 			if err := r.setAside(name); err != nil {
 				return err
 			}

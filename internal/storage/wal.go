@@ -342,7 +342,7 @@ func (w *wal) roll(need int64) error {
 	w.file = next
 	s.active.Store(next.id)
 	select {
-	case s.sealed <- sealedFile{full, w.seq}:
+	case s.sealed <- sealedFile{full, w.seq, full.pos+need <= full.size}:
 	case <-s.closing: // it will be replayed
 		closeClean(full.file)
 	}
