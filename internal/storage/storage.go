@@ -26,8 +26,8 @@
 //   - the flusher (flush.go) moves entries from memtables to segments, rewrites
 //     segments, and is the only one that changes what a log holds at its beginning;
 //   - the preparer (walfile.go) makes the next WAL file ready;
-//   - the remover (remover.go) removes files that no checkpoint needs any more;
-//   - the monitor (space.go) looks at the free space.
+//   - the remover (remover.go) removes files that no checkpoint needs any more, and cuts some off;
+//   - the monitor (space.go) looks at the free space, on which depends how many free WAL files the pool (pool.go) keeps.
 //
 // Any goroutine may read. With Options.Manual there are none of these, and
 // Store.Step (manual.go) does their work.
@@ -46,7 +46,7 @@
 //   - segments.mu protects the open files and reference counts of segments.
 //   - wal.turn is held by whoever makes a batch, from the queue to the file. What is written is
 //     synced and applied without it.
-//   - The queues of the WAL and of the remover, the cache of cold pieces and the metrics have leaf locks.
+//   - The queues of the WAL and of the remover, the pool, the cache of cold pieces and the metrics have leaf locks.
 //
 // What a read returns is never changed, but for what was borrowed ([Log.Borrow]): its memory is
 // read into again after [Loan.Release].
