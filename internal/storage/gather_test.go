@@ -21,9 +21,7 @@ import (
 // sharingStore is a Manual store with WAL files of 512 KiB.
 func sharingStore(t testing.TB, fs vfs.FS, o *owners) *Store {
 	t.Helper()
-	s := openStore(t, fs, Options{WALFileSize: 512 << 10, SegmentSize: 2 << 20, Manual: true, Reserve: 1, Checkpoint: o.checkpoint})
-	s.Start()
-	return s
+	return manualStore(t, fs, o, 512<<10)
 }
 
 // fan gives each of the logs of a Manual store entries that hold the same bodies, one message after the other, in batches
@@ -300,12 +298,7 @@ func TestAssembleRefuses(t *testing.T) {
 func TestKeepSharedOverlap(t *testing.T) {
 	fs := vfs.NewMem()
 	var o owners
-	open := func(fs vfs.FS) *Store {
-		s := openStore(t, fs, Options{WALFileSize: 8 << 20, SegmentSize: 16 << 20, Manual: true, Reserve: 1, Checkpoint: o.checkpoint})
-		s.Start()
-		return s
-	}
-	s := open(fs)
+	s := manualStore(t, fs, &o, 8<<20)
 	want := make(map[record.LogID][]*raftpb.Entry)
 	var large, small []byte
 	for range 4 {
@@ -357,7 +350,7 @@ func TestKeepSharedOverlap(t *testing.T) {
 			if err := c.Flip(name, int64(pos+2+bit/7), 1<<(bit%7)); err != nil {
 				t.Fatal(err)
 			}
-			s := open(c)
+			s := manualStore(t, c, &o, 8<<20)
 			if _, err := s.Log(2).ReadFrom(0, record.Offset(len(want[2])), 1<<30, true); !errors.Is(err, ErrDamaged) {
 				for off := range want[2] {
 					if _, err = s.Log(2).ReadFrom(record.Offset(off), record.Offset(off+1), 1<<20, true); err != nil {
@@ -411,8 +404,7 @@ func TestKeepMixed(t *testing.T) {
 func TestShortIsNotUsedAgain(t *testing.T) {
 	fs := vfs.NewMem()
 	var o owners
-	s := openStore(t, fs, Options{WALFileSize: 64 << 20, Manual: true, Reserve: 1, Checkpoint: o.checkpoint})
-	s.Start()
+	s := manualStore(t, fs, &o, 64<<20)
 	ids := []record.LogID{1, 2, 3, 4, 5, 6}
 	want := make(map[record.LogID][]*raftpb.Entry)
 	for range 8 {

@@ -20,7 +20,13 @@ import (
 // keptStore is a Manual store with WAL files of 64 KiB, which are kept when more than two thirds of them are needed.
 func keptStore(t testing.TB, fs vfs.FS, o *owners) *Store {
 	t.Helper()
-	s := openStore(t, fs, Options{WALFileSize: 64 << 10, SegmentSize: 256 << 10, Manual: true, Reserve: 1, Checkpoint: o.checkpoint})
+	return manualStore(t, fs, o, 64<<10)
+}
+
+// manualStore is a Manual store with WAL files of that size.
+func manualStore(t testing.TB, fs vfs.FS, o *owners, size int64) *Store {
+	t.Helper()
+	s := openStore(t, fs, Options{WALFileSize: size, SegmentSize: 4 * size, Manual: true, Reserve: 1, Checkpoint: o.checkpoint})
 	s.Start()
 	return s
 }
