@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -91,6 +92,32 @@ func TestPoolGivesBack(t *testing.T) {
 	}
 	if name := s.preparer.pool.take(); name != last {
 		t.Errorf("%s is taken next, not %s", name, last)
+	}
+}
+
+// TestOpenDoesNotWaitForThePool: files that cannot be used again, as WAL files have another size now, are removed once the store
+// is open: they may be many.
+func TestOpenDoesNotWaitForThePool(t *testing.T) {
+	mem, now := vfs.NewMem(), time.Unix(1e9, 0)
+	s := pooledStore(t, mem, &now)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	opened := make(chan struct{})
+	removed := 0 // by the remover alone, once the store is open
+	fs := &watchedFS{mem, func(op vfs.Op, name string) {
+		if strings.HasSuffix(name, walSuffix) {
+			<-opened
+			if op == vfs.OpRemove {
+				removed++
+			}
+		}
+	}}
+	s = openStore(t, fs, Options{WALFileSize: 256 << 10, Reserve: 1})
+	close(opened)
+	s.remover.wait()
+	if removed < 3*poolLeast {
+		t.Errorf("%d files were removed", removed)
 	}
 }
 

@@ -42,9 +42,9 @@ func newRemover(s *Store) *remover {
 	return r
 }
 
-// add has a file removed: soon, or at once without the goroutine.
+// add has a file removed: soon, which is after Open for what that finds, or at once in a Manual store.
 func (r *remover) add(name string) error {
-	if !r.background {
+	if r.store.opts.Manual {
 		return r.store.fs.Remove(name)
 	}
 	r.enqueue(removal{name: name})

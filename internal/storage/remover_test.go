@@ -173,6 +173,7 @@ func TestPowerCutWhileCutting(t *testing.T) {
 					t.Fatalf("%d: only %d entries are left", i, last)
 				}
 				same(t, again.Log(2), want[:last])
+				again.remover.wait()
 				kept := keptFiles(again.flusher.segments)
 				names, err := c.List("data/" + strings.TrimPrefix(suffix, "."))
 				if err != nil {
