@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -51,6 +52,8 @@ type Log struct {
 	staging     bool // there is a Stage
 
 	own *segment // takes the next chunks; owned by the flusher
+
+	seen atomic.Uint64 // the highest index that a consumer has read from memory
 
 	awaits uint64 // of recovery: an installation that the checkpoint holds; what the WAL says before it does not count
 
@@ -209,10 +212,14 @@ func (l *Log) readFor(q query, disk bool, loan *Loan) ([]*raftpb.Entry, error) {
 			runs := l.findItems(buf[:0], &q, after)
 			l.mu.RUnlock()
 			r.checked = false
+			cold := len(r.entries)
 			for _, items := range runs {
 				if bad := r.take(&q, items); bad != nil {
 					return r.entries, l.badMemory(&r, bad)
 				}
+			}
+			if q.byOffset {
+				l.follow(r.entries[cold:])
 			}
 			return r.entries, nil
 		}
@@ -334,6 +341,7 @@ func (l *Log) truncate(i record.Index) {
 		l.terms = l.terms[:n-1]
 	}
 	l.last = i - 1
+	l.seen.Store(min(l.seen.Load(), uint64(l.last)))
 	l.next = l.nextOffset()
 }
 

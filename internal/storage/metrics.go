@@ -13,6 +13,7 @@ type metrics struct {
 	batchEntries prometheus.Histogram
 	written      *prometheus.CounterVec
 	walBytes     prometheus.Counter
+	direct       prometheus.Counter
 	segBytes     prometheus.Counter
 	ckptBytes    prometheus.Counter
 	checkpoints  prometheus.Counter
@@ -38,6 +39,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		written: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "waybill_storage_written_bytes_total", Help: "Bytes written, by kind of file.",
 		}, []string{"file"}),
+		direct: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "waybill_wal_direct_bytes_total", Help: "Bytes of the write-ahead log that were written past the page cache, because consumers keep up.",
+		}),
 		checkpoints: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "waybill_storage_checkpoints_total", Help: "Checkpoints written.",
 		}),
@@ -49,7 +53,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	all := []prometheus.Collector{
-		m.fsync, m.batchBytes, m.batchEntries, m.written, m.checkpoints,
+		m.fsync, m.batchBytes, m.batchEntries, m.written, m.direct, m.checkpoints,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "waybill_storage_memtable_bytes", Help: "Data of the entries that are held in memory.",
 		}, func() float64 { return float64(m.memBytes.Load()) }),

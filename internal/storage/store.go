@@ -34,16 +34,17 @@ type Store struct {
 	logs   map[record.LogID]*Log
 	damage *damageError // any log may have lost something; set by the recovery
 
-	wal      *wal
-	preparer *preparer
-	flusher  *flusher
-	remover  *remover
-	space    space
-	active   atomic.Uint64   // id of the WAL file that is being written
-	filled   fullness        // how full that is
-	synced   atomic.Uint64   // sequence of the last batch that is durable
-	written  atomic.Bool     // something was written since the last checkpoint
-	sealed   chan sealedFile // from the WAL goroutine to the flusher
+	wal       *wal
+	preparer  *preparer
+	flusher   *flusher
+	remover   *remover
+	space     space
+	active    atomic.Uint64 // id of the WAL file that is being written
+	filled    fullness      // how full that is
+	following following
+	synced    atomic.Uint64   // sequence of the last batch that is durable
+	written   atomic.Bool     // something was written since the last checkpoint
+	sealed    chan sealedFile // from the WAL goroutine to the flusher
 
 	closing  chan struct{}
 	closed   sync.Once

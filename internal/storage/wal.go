@@ -170,7 +170,7 @@ func (w *wal) writeNext() (bool, error) {
 	b := w.unused()
 	b.reqs = append(b.reqs, reqs...)
 	clear(reqs)
-	w.encode(b)
+	w.encode(b, room)
 	if !w.batch.empty() {
 		if err := w.write(b); err != nil {
 			return false, err
@@ -331,6 +331,7 @@ func (w *wal) roll(need int64) error {
 	if err != nil {
 		return err
 	}
+	next.direct = s.following.roll()
 	w.known.forget()
 	w.held = 0
 	if next.size < need {
@@ -387,7 +388,7 @@ func (w *wal) writeEmpty(roll bool) error {
 		return nil // the hard states go on waiting
 	}
 	b := w.unused()
-	w.encode(b)
+	w.encode(b, need)
 	err := w.write(b)
 	b.file = w.file
 	w.unsynced = append(w.unsynced, b)

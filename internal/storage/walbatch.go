@@ -37,11 +37,12 @@ func (b *written) reset() {
 	*b = written{reqs: b.reqs[:0], lazy: b.lazy[:0], crcs: b.crcs[:0], at: b.at[:0]}
 }
 
-// encode encodes the requests of a batch, and the hard states that wait.
-func (w *wal) encode(b *written) {
+// encode encodes the requests of a batch, and the hard states that wait: room bytes, at most.
+func (w *wal) encode(b *written, room int64) {
 	if cap(w.batch.buf) > 4*maxBatch { // after a very large request
 		w.batch.buf = nil
 	}
+	w.batch.grow(int(room))
 	w.batch.reset(w.seq + 1)
 	for _, a := range b.reqs {
 		if a.Err = a.refused(); a.Err == nil {
@@ -82,6 +83,9 @@ func (w *wal) encodeOne(b *written, a *Append) {
 		b.at = append(b.at, place{pos: int64(len(w.batch.buf) + recordHeader)})
 		b.crcs = w.batch.entries(l, a.Entries, b.crcs)
 	}
+	for _, e := range a.Entries {
+		w.store.following.appended += int64(len(e.Data))
+	}
 	if a.HardState != nil {
 		w.batch.hardState(l.id, newHardState(a.HardState))
 		l.hasLazy = false // it is older
@@ -120,7 +124,7 @@ func (w *wal) write(b *written) error {
 	}
 	f := w.file
 	buf := w.batch.seal(f, w.store.synced.Load(), 0)
-	if _, err := f.file.WriteAt(buf, f.pos); err != nil {
+	if err := writeAt(f.file, buf, f.pos, f.direct); err != nil {
 		return fmt.Errorf("write to the WAL, %s: %w", f.file.Name(), err)
 	}
 	w.seq++
@@ -131,6 +135,9 @@ func (w *wal) write(b *written) error {
 	m.batchBytes.Observe(float64(b.bytes))
 	m.batchEntries.Observe(float64(len(b.crcs)))
 	m.walBytes.Add(float64(b.bytes))
+	if f.direct {
+		m.direct.Add(float64(b.bytes))
+	}
 	return nil
 }
 

@@ -22,12 +22,13 @@ const (
 
 // walFile is a WAL file that is being written.
 type walFile struct {
-	id   uint64
-	file vfs.File
-	size int64 // allocated: written once, so that a write needs no space
-	pos  int64 // of the next batch
-	key  uint64
-	seed uint32 // made of key
+	id     uint64
+	file   vfs.File
+	size   int64 // allocated: written once, so that a write needs no space
+	pos    int64 // of the next batch
+	key    uint64
+	seed   uint32 // made of key
+	direct bool   // it is written past the page cache
 }
 
 func newWALFile(store string, id uint64, f vfs.File, size int64) *walFile {
@@ -37,7 +38,7 @@ func newWALFile(store string, id uint64, f vfs.File, size int64) *walFile {
 
 // extend makes room for a batch that is larger than the file.
 func (f *walFile) extend(size int64) error {
-	if err := zero(f.file, f.size, size); err != nil {
+	if err := zero(f.file, f.size, size, f.direct); err != nil {
 		return fmt.Errorf("make room in the WAL: %w", err)
 	}
 	if err := f.file.Sync(); err != nil {

@@ -155,6 +155,24 @@ func (m *model) Write(t *rapid.T) {
 	copy(m.files[name][off:], data)
 }
 
+// WriteDirect goes past the page cache, between writes that do not.
+func (m *model) WriteDirect(t *rapid.T) {
+	name := modelNames.Draw(t, "name")
+	f := m.open(t, name)
+	defer f.Close()
+	off := vfs.DirectUnit * rapid.IntRange(0, 20).Draw(t, "off")
+	skip := vfs.DirectUnit * rapid.IntRange(0, 3).Draw(t, "skip")
+	data := vfs.Aligned(skip + vfs.DirectUnit*rapid.IntRange(1, 18).Draw(t, "len"))[skip:]
+	for i, b := 0, rapid.Byte().Draw(t, "byte"); i < len(data); i++ {
+		data[i] = b
+	}
+	if n, err := f.WriteDirect(data, int64(off)); n != len(data) || err != nil {
+		t.Fatalf("write: %d, %v", n, err)
+	}
+	m.files[name] = resize(m.files[name], max(len(m.files[name]), off+len(data)))
+	copy(m.files[name][off:], data)
+}
+
 func (m *model) Truncate(t *rapid.T) {
 	name := modelNames.Draw(t, "name")
 	f := m.open(t, name)
@@ -243,6 +261,29 @@ func (m *model) Check(t *rapid.T) {
 	}
 }
 
+// TestMisalignedDirect: what direct I/O cannot do is found on every file system.
+func TestMisalignedDirect(t *testing.T) {
+	onBoth(t, func(t *testing.T, fs vfs.FS, dir string) {
+		f := create(t, fs, path.Join(dir, "file"), "")
+		defer f.Close()
+		mem := vfs.Aligned(4 * vfs.DirectUnit)
+		for what, write := range map[string]func(){
+			"length": func() { _, _ = f.WriteDirect(mem[:100], 0) },
+			"memory": func() { _, _ = f.WriteDirect(mem[8:][:vfs.DirectUnit], 0) },
+			"offset": func() { _, _ = f.WriteDirect(mem, 100) },
+		} {
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Errorf("%s: no panic", what)
+					}
+				}()
+				write()
+			}()
+		}
+	})
+}
+
 func TestErrors(t *testing.T) {
 	onBoth(t, func(t *testing.T, fs vfs.FS, dir string) {
 		name := path.Join(dir, "file")
@@ -255,6 +296,7 @@ func TestErrors(t *testing.T) {
 		r, err := fs.OpenRead(name)
 		must(t, err)
 		_, writeErr := r.WriteAt([]byte("y"), 0)
+		_, directErr := r.WriteDirect(vfs.Aligned(vfs.DirectUnit), 0)
 		_, readErr := f.ReadAt(make([]byte, 1), -1)
 		_, listErr := fs.List(name)
 		_, nowhere := fs.List(path.Join(dir, "none"))
@@ -263,14 +305,17 @@ func TestErrors(t *testing.T) {
 		must(t, r.Close())
 		must(t, f.Close())
 		_, closedErr := f.ReadAt(make([]byte, 1), 0)
+		_, closedDirect := f.WriteDirect(vfs.Aligned(vfs.DirectUnit), 0)
 		for what, err := range map[string]error{
 			"write to a file opened for reading": writeErr,
+			"direct write to the same":           directErr,
 			"read at a negative offset":          readErr,
 			"list of a file":                     listErr,
 			"list of nothing":                    nowhere,
 			"free space of nothing":              freeErr,
 			"create below a file":                below,
 			"read of a closed file":              closedErr,
+			"direct write to a closed file":      closedDirect,
 			"sync of a closed file":              f.Sync(),
 			"datasync of a closed file":          f.SyncData(),
 			"write-out of a closed file":         f.WriteOut(0, 1),

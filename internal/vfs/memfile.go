@@ -83,6 +83,12 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
+// WriteDirect is WriteAt: what is not synced may be lost, however it was written.
+func (f *memFile) WriteDirect(p []byte, off int64) (int, error) {
+	mustAlign(p, off)
+	return f.WriteAt(p, off)
+}
+
 // allocate takes space for a write of n bytes at off and returns how many of
 // them fit.
 func (m *Mem) allocate(file *inode, off int64, n int) int {

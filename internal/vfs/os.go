@@ -37,7 +37,7 @@ func openOS(name string, flag int) (File, error) {
 	if err != nil {
 		return nil, err // not f: a nil *os.File in a File is not nil
 	}
-	return osFile{f}, nil
+	return osFile{f, new(direct)}, nil
 }
 
 // Remove removes a file or an empty directory.
@@ -106,7 +106,10 @@ func (OS) Free(dir string) (free, total uint64, err error) {
 }
 
 // osFile adds to os.File what it lacks of [File].
-type osFile struct{ *os.File }
+type osFile struct {
+	*os.File
+	direct *direct
+}
 
 func (f osFile) SyncData() error { return control(f.File, "fdatasync", fdatasync) }
 

@@ -2,6 +2,8 @@ package vfs
 
 import (
 	"errors"
+	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,4 +38,17 @@ func allocate(fd int, off, n int64) error {
 		return errors.ErrUnsupported
 	}
 	return err
+}
+
+// openDirect opens the file of a descriptor once more, whatever it is called by now.
+func openDirect(fd int, name string) (*os.File, error) {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
+		return nil, err
+	}
+	again, err := unix.Open("/proc/self/fd/"+strconv.Itoa(fd), flags&unix.O_ACCMODE|unix.O_DIRECT|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(again), name), nil
 }

@@ -4,6 +4,7 @@ package vfs
 
 import (
 	"errors"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,3 +20,6 @@ func writeOut(int, int64, int64) error { return nil }
 
 // allocate leaves it to the caller to write zeros.
 func allocate(int, int64, int64) error { return errors.ErrUnsupported }
+
+// openDirect leaves all to the page cache.
+func openDirect(int, string) (*os.File, error) { return nil, errors.ErrUnsupported }

@@ -33,6 +33,10 @@ type File interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
+	// WriteDirect is WriteAt without a copy in the system's page cache, where the file system can do that
+	// (O_DIRECT). off and the length of b are multiples of [DirectUnit], and b begins at one in what [Aligned] has
+	// returned; else it panics. What is written needs a sync like any other, and reads see it at once.
+	WriteDirect(b []byte, off int64) (int, error)
 	// Sync makes the file's contents and size durable (fsync).
 	Sync() error
 	// SyncData makes written contents durable, without metadata that a later

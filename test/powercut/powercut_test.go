@@ -50,6 +50,9 @@ func TestPowerCut(t *testing.T) {
 	if n >= 10 && r.kept() == 0 {
 		t.Error("no WAL file is kept: nothing is known of what a power cut does to them")
 	}
+	if n >= 10 && r.direct == 0 {
+		t.Error("nothing was written past the page cache: nothing is known of what a power cut does to that")
+	}
 }
 
 // The rig finds out when a broker acks before it syncs: the tag

@@ -3,13 +3,16 @@
 package powercut_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,7 +52,8 @@ type rig struct {
 	power atomic.Bool // off: errors are to be expected
 
 	took, restartTook time.Duration
-	recoveryCuts      int // beside one in every cycle
+	recoveryCuts      int     // beside one in every cycle
+	direct            float64 // bytes that were written past the page cache
 
 	mu       sync.Mutex
 	problems []string // what went wrong beside the checkers' findings
@@ -134,6 +138,11 @@ func (r *rig) cycle() error {
 	if !r.broker.Running() {
 		return errors.New("the broker ended under load, before the power was cut")
 	}
+	direct, err := r.directBytes(ctx)
+	if err != nil {
+		return err
+	}
+	r.direct += direct
 	r.power.Store(false)
 	r.cut()
 	cancel()
@@ -157,6 +166,26 @@ func (r *rig) cycle() error {
 	r.restartTook += time.Since(began)
 	r.power.Store(true)
 	return r.verify()
+}
+
+// directBytes is what this life of the broker has written past the page cache.
+func (r *rig) directBytes(ctx context.Context) (float64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.broker.HTTP+"/metrics", http.NoBody)
+	if err != nil {
+		return 0, err
+	}
+	req.SetBasicAuth("guest", "guest")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		if value, ok := strings.CutPrefix(lines.Text(), "waybill_wal_direct_bytes_total "); ok {
+			return strconv.ParseFloat(value, 64)
+		}
+	}
+	return 0, fmt.Errorf("%s: no metric of what is written past the page cache", resp.Status)
 }
 
 // cut cuts the power and ends the process.
@@ -271,7 +300,7 @@ func (r *rig) summary() string {
 		}
 	}
 	fmt.Fprintf(&b, "sent %d, acked %d, lost %d, invented %d, duplicates %d\n", attempted, acked, r.lost(), invented, duplicates)
-	fmt.Fprintf(&b, "declared %d, of them lost %d\n", r.declared.checked, r.declared.lost)
+	fmt.Fprintf(&b, "declared %d, of them lost %d; %.1f MB written past the page cache\n", r.declared.checked, r.declared.lost, r.direct/1e6)
 	for _, q := range r.amqp.queues {
 		fmt.Fprintf(&b, "queue %s: %v\n", q.name, q.checker.Report())
 	}
