@@ -121,6 +121,19 @@ type Appender interface {
 // its copies are not there within the timeout it is answered with NOT_ENOUGH_REPLICAS_AFTER_APPEND or
 // REQUEST_TIMED_OUT, and may still be committed.
 func (p *Partition) Append(batch []byte, timeout time.Duration, to Appender, tag int) {
+	p.append(batch, nil, timeout, to, tag)
+}
+
+// AppendRoom is how much of the memory of AppendWhole lies before the batch.
+const AppendRoom = topic.Overhead
+
+// AppendWhole is Append of the batch behind the first [AppendRoom] bytes of mem, for large ones: that memory itself is kept, so
+// nobody may look at it any more, whatever becomes of the batch.
+func (p *Partition) AppendWhole(mem []byte, timeout time.Duration, to Appender, tag int) {
+	p.append(mem[AppendRoom:], mem, timeout, to, tag)
+}
+
+func (p *Partition) append(batch, mem []byte, timeout time.Duration, to Appender, tag int) {
 	b, err := p.checkBatch(batch)
 	if err == nil {
 		err = p.writable()
@@ -130,7 +143,7 @@ func (p *Partition) Append(batch []byte, timeout time.Duration, to Appender, tag
 		return
 	}
 	p.b.budget.acquire(int64(len(b)))
-	if !p.group.PostLazily(&appendEvent{batch: b, to: to, tag: tag, timeout: timeout}) {
+	if !p.group.PostLazily(&appendEvent{batch: b, mem: mem, to: to, tag: tag, timeout: timeout}) {
 		p.b.budget.release(int64(len(b)))
 		to.Appended(tag, p.refused(notLeader(p, replica.ErrClosed)))
 	}

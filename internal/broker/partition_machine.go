@@ -32,6 +32,7 @@ type partitionShard struct {
 // appendEvent is a batch on its way into the log.
 type appendEvent struct {
 	batch   record.Batch
+	mem     []byte // nil, or what is to be the entry: see AppendWhole
 	to      Appender
 	tag     int
 	timeout time.Duration
@@ -221,11 +222,15 @@ func (p *Partition) Build(limit int) []byte {
 	for s.waiting.len() > 0 {
 		n, size := 0, 0
 		for ; n < s.waiting.len(); n++ {
-			batch := (*s.waiting.at(n)).batch
-			if n > 0 && size+len(batch) > limit {
+			e := *s.waiting.at(n)
+			if n > 0 && (e.mem != nil || size+len(e.batch) > limit) {
 				break
 			}
-			size += len(batch)
+			size += len(e.batch)
+			if e.mem != nil {
+				n++
+				break
+			}
 		}
 		s.hoard -= size
 		p.machine.Begin(p.nowMs(), size)
@@ -245,7 +250,13 @@ func (p *Partition) Waiting() int { return p.shard.hoard }
 
 // add puts one batch into the entry being built, or answers it.
 func (p *Partition) add(e *appendEvent, cfg *topic.Config) {
-	r, err := p.machine.Add(e.batch, cfg)
+	var r topic.Result
+	var err error
+	if e.mem != nil {
+		r, err = p.machine.AddWhole(e.mem, cfg)
+	} else {
+		r, err = p.machine.Add(e.batch, cfg)
+	}
 	switch {
 	case err != nil && p.b.cfg.Cluster != nil && ofProducer(err):
 		p.doubt(e, err)

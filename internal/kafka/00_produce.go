@@ -20,6 +20,8 @@ type produce struct {
 	wait   time.Duration // for the copies to be made
 	topics []produceTopic
 	parts  []producePart // of all topics, in the order of the request
+	behind int           // bytes of the request behind the last batch
+	whole  []byte        // nil, or the only batch with room before it, for the log to keep
 	left   atomic.Int32  // parts without a result, and one for the request itself
 }
 
@@ -47,6 +49,7 @@ func serveProduce(s *Server, r *request) {
 	}
 	r.payload = nil // only the batches are needed on
 	p.left.Store(int32(len(p.parts)) + 1)
+	p.whole = p.takeFrame()
 	first := 0
 	for i := range p.topics {
 		t := &p.topics[i]
@@ -70,9 +73,37 @@ func (p *produce) start(s *Server, t *produceTopic, first int) {
 			part.count = countOf(part.batch)
 			batch := part.batch
 			part.batch = nil // it is the broker's now
+			if p.whole != nil {
+				topic.Partitions[part.number].AppendWhole(p.whole, p.wait, p, i)
+				continue
+			}
 			topic.Partitions[part.number].Append(batch, p.wait, p, i)
 		}
 	}
+}
+
+// wholeLeast is the size of a batch from which on the log keeps the memory that it was read into.
+const wholeLeast = 64 << 10
+
+// takeFrame returns the memory of the request's batch, with broker.AppendRoom before it, if there is only one and it is large;
+// else nil. The frame is not used again then. The next one of the connection will probably be like this, so it gets memory to keep.
+func (p *produce) takeFrame() []byte {
+	c, frame := p.r.conn, p.r.frame
+	c.keeps = false
+	if len(p.parts) != 1 {
+		return nil
+	}
+	n := len(p.parts[0].batch)
+	at := len(frame) - p.behind - n
+	if n < wholeLeast || at < broker.AppendRoom {
+		return nil
+	}
+	c.keeps = true
+	if cap(frame) > n+n/8 { // for nothing
+		return nil
+	}
+	p.r.frame = nil
+	return frame[at-broker.AppendRoom : at+n : at+n]
 }
 
 // produceTarget finds the topic, or says why nothing can be appended to it.
@@ -177,6 +208,7 @@ func (p *produce) decodeTopic(d *decoder, version int16, flexible bool) {
 	for n := t.n; n > 0 && !d.bad; n-- {
 		part := producePart{number: d.int32()}
 		part.batch, _ = d.nullableBytes(flexible)
+		p.behind = len(d.b)
 		if flexible {
 			d.skipTags()
 		}

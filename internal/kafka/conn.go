@@ -35,6 +35,7 @@ type conn struct {
 
 	share   *broker.Share // of the intake
 	reading atomic.Bool   // the reader waits for the peer
+	keeps   bool          // the log keeps the frame of the last Produce; the reader's alone
 
 	mu       sync.Mutex // protects what follows
 	cond     sync.Cond  // the head of the pipeline is answered, there is room, or an end
@@ -76,8 +77,11 @@ func (c *conn) read() error {
 	c.allow(c.s.cfg.firstRequest)
 	last := 0
 	for {
-		held := 0
-		frame, err := readFrame(br, c.s.cfg.MaxRequestBytes, last, &c.s.frames, func(n int) error {
+		held, free := 0, &c.s.frames
+		if c.keeps {
+			free = nil
+		}
+		frame, err := readFrame(br, c.s.cfg.MaxRequestBytes, last, free, func(n int) error {
 			if !c.share.Grow(int64(n)) {
 				return net.ErrClosed
 			}

@@ -19,9 +19,9 @@ type frames struct{ free sync.Pool } // of *[]byte
 // mostFrame leaves out single large ones.
 const mostFrame = 8 << 20
 
-// take returns n bytes of anything.
+// take returns n bytes of anything; of nil, memory that is the taker's for good.
 func (f *frames) take(n int) []byte {
-	if n <= firstPiece || n > mostFrame {
+	if f == nil || n <= firstPiece || n > mostFrame {
 		return make([]byte, n)
 	}
 	if b, ok := f.free.Get().(*[]byte); ok && n <= cap(*b) && cap(*b) <= 2*n {
@@ -49,7 +49,7 @@ func badRequest(format string, args ...any) error {
 }
 
 // readFrame reads one request: a big-endian int32 length, and as many bytes as
-// it says. last is the length of the frame before. The result is not shared with br; it may be given to free. io.EOF means that the
+// it says. last is the length of the frame before. The result is not shared with br; it may be given to free, which is nil when it will not be. io.EOF means that the
 // peer hung up between two frames. grow is asked for the room beyond firstPiece,
 // of which more is needed as more arrives.
 func readFrame(br *bufio.Reader, maxBytes int32, last int, free *frames, grow func(int) error) ([]byte, error) {

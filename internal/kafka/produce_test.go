@@ -3,11 +3,13 @@ package kafka
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"waybill/internal/broker"
+	"waybill/internal/record"
 	"waybill/internal/record/recordtest"
 	"waybill/internal/vfs"
 )
@@ -131,6 +133,89 @@ func TestPipelinedProducesAreInOrder(t *testing.T) {
 		if p := resp.Topics[0].Partitions[0]; p.ErrorCode != 0 || p.BaseOffset != int64(i/2) {
 			t.Fatalf("request %d: %+v", i, p)
 		}
+	}
+}
+
+// TestLargeBatchesAreKept: a large batch that comes alone stays where it was read, between others that are copied; what comes
+// later is read to elsewhere. In a race build a frame that is used again although it is kept is spoiled.
+func TestLargeBatchesAreKept(t *testing.T) {
+	n := startGroupNode(t, vfs.NewMem(), nil)
+	defer n.stop()
+	topic := n.createTopic("t", 2)
+	sizes := []int{wholeLeast, 200_000, 300_000, 10, 200_000, 70_000, wholeLeast - 200, 70_000, 500_000, 500_000}
+	var values []string
+	var all []byte
+	for i := range int32(60) {
+		version := 3 + int16(i)%11
+		value := strings.Repeat(fmt.Sprintf("%03d.", i), sizes[int(i)%len(sizes)]/4)
+		values = append(values, value)
+		req := produceRequest(topic, 0, recordtest.New(value), -1)
+		if i%7 == 3 { // it does not come alone
+			other := produceRequest(topic, 1, recordtest.New("another"), -1).Topics[0]
+			req.Topics[0].Partitions = append(req.Topics[0].Partitions, other.Partitions...)
+		}
+		req.Version = version
+		all = append(all, frameOf(req, i)...)
+	}
+	go func() { _, _ = n.conn.Write(all) }() // an error shows as a response that is missing
+	for i := range int32(len(values)) {
+		resp := kmsg.NewPtrProduceResponse()
+		resp.Version = 3 + int16(i)%11
+		if got := receive(t, n.conn, resp); got != i {
+			t.Fatalf("response %d is to request %d", i, got)
+		}
+		if p := resp.Topics[0].Partitions[0]; p.ErrorCode != 0 || p.BaseOffset != int64(i) {
+			t.Fatalf("request %d: %+v", i, p)
+		}
+	}
+	for i, value := range values {
+		resp := ask[*kmsg.FetchResponse](n, fetchRequest(1, 1, 0, want{topic, 0, int64(i), 1}), 11)
+		b, err := record.ParseBatch(resp.Topics[0].Partitions[0].RecordBatches)
+		if err != nil || b.BaseOffset() != record.Offset(i) || !bytes.Contains(b, []byte(value)) {
+			t.Fatalf("record %d: %v", i, err)
+		}
+	}
+}
+
+// TestKeptFrame: what is kept is the batch with room before it, and hardly more.
+func TestKeptFrame(t *testing.T) {
+	batch := recordtest.New(strings.Repeat("v", wholeLeast))
+	frame := func(version int16, extra int) (*produce, []byte) {
+		req := produceRequest(&broker.Topic{Name: "t"}, 0, batch, -1)
+		for range extra {
+			req.Topics[0].Partitions = append(req.Topics[0].Partitions, req.Topics[0].Partitions[0])
+		}
+		req.Version = version
+		b := frameOf(req, 1)[4:]
+		p := &produce{r: &request{conn: new(conn), frame: bytes.Clone(b)[:len(b):len(b)]}}
+		d := decoder{b: p.r.frame[8:]}
+		d.nullableString(false)
+		if version >= 9 {
+			d.skipTags()
+		}
+		if err := p.decode(d.b, version); err != nil {
+			t.Fatal(err)
+		}
+		return p, p.r.frame
+	}
+	for version := int16(3); version <= 13; version++ {
+		p, _ := frame(version, 0)
+		mem := p.takeFrame()
+		if len(mem) != broker.AppendRoom+len(batch) || !bytes.Equal(mem[broker.AppendRoom:], batch) || cap(mem) != len(mem) {
+			t.Errorf("version %d: %d bytes of %d", version, len(mem), len(batch))
+		}
+		if p.r.frame != nil || !p.r.conn.keeps {
+			t.Errorf("version %d: the frame will be used again", version)
+		}
+	}
+	p, b := frame(9, 1)
+	if p.takeFrame() != nil || p.r.frame == nil || p.r.conn.keeps {
+		t.Error("one of two batches is kept")
+	}
+	p, b = frame(9, 0)
+	p.r.frame = append(make([]byte, 0, 2*len(b)), b...)
+	if p.takeFrame() != nil || p.r.frame == nil || !p.r.conn.keeps {
+		t.Error("twice the memory is kept, or the next frame will be so large again")
 	}
 }
 

@@ -16,7 +16,8 @@ type leader struct {
 	// built but not committed: their state including those.
 	inFlight map[int64]*inFlight
 
-	entry []byte // being built; empty when none is
+	entry []byte // being built; nil before its first batch
+	room  int    // bytes of the batches that are expected
 	base  record.Offset
 }
 
@@ -55,12 +56,20 @@ func (t *Topic) Begin(now int64, size int) {
 	l := t.leader
 	l.clock = max(l.clock, now)
 	l.base = l.next
-	l.entry = make([]byte, Overhead, Overhead+size)
+	l.entry, l.room = nil, size
 }
 
-// Add puts a batch into the entry, stamped. A batch that was appended before
+// Add puts a copy of a batch into the entry, stamped. A batch that was appended before
 // gets the result of that time, and is not added. An *Error refuses the batch.
-func (t *Topic) Add(b record.Batch, cfg *Config) (Result, error) {
+func (t *Topic) Add(b record.Batch, cfg *Config) (Result, error) { return t.add(b, nil, cfg) }
+
+// AddWhole is Add of the batch behind the first [Overhead] bytes of mem, which becomes the entry: nothing is copied, and
+// nobody else may look at it any more. It is the entry's only batch.
+func (t *Topic) AddWhole(mem []byte, cfg *Config) (Result, error) {
+	return t.add(record.Batch(mem[Overhead:]), mem, cfg)
+}
+
+func (t *Topic) add(b record.Batch, mem []byte, cfg *Config) (Result, error) {
 	l := t.leader
 	var p *producer
 	if b.ProducerID() >= 0 {
@@ -73,9 +82,16 @@ func (t *Topic) Add(b record.Batch, cfg *Config) (Result, error) {
 			return Result{before.base, before.end(), before.time}, nil
 		}
 	}
-	at := len(l.entry)
-	l.entry = append(l.entry, b...)
-	b = record.Batch(l.entry[at:])
+	if mem != nil {
+		l.entry = mem
+	} else {
+		if l.entry == nil {
+			l.entry = make([]byte, Overhead, Overhead+l.room)
+		}
+		at := len(l.entry)
+		l.entry = append(l.entry, b...)
+		b = record.Batch(l.entry[at:])
+	}
 	b.Stamp(l.next, l.epoch)
 	if cfg.LogAppendTime {
 		b.SetLogAppendTime(l.clock)
@@ -93,7 +109,7 @@ func (t *Topic) Entry() []byte {
 	l := t.leader
 	data := l.entry
 	l.entry = nil
-	if len(data) == Overhead {
+	if data == nil {
 		return nil
 	}
 	l.head(data, l.base, uint32(l.next-l.base))

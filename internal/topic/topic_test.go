@@ -104,8 +104,14 @@ func TestAgainstModel(t *testing.T) {
 			"append": func(t *rapid.T) {
 				p.now += int64(rapid.IntRange(0, 5000).Draw(t, "ms"))
 				p.leader.Begin(p.now, 0)
-				for range rapid.IntRange(1, 4).Draw(t, "batches") {
-					appendOne(t, p, m, cfg)
+				if rapid.Bool().Draw(t, "whole") {
+					appendOne(t, p, m, func(b record.Batch) (Result, error) {
+						return p.leader.AddWhole(append(bytes.Repeat([]byte{0xff}, Overhead), b...), cfg)
+					})
+				} else {
+					for range rapid.IntRange(1, 4).Draw(t, "batches") {
+						appendOne(t, p, m, func(b record.Batch) (Result, error) { return p.leader.Add(b, cfg) })
+					}
 				}
 				if data := p.leader.Entry(); data != nil {
 					p.built = append(p.built, data)
@@ -140,7 +146,7 @@ func TestAgainstModel(t *testing.T) {
 	})
 }
 
-func appendOne(t *rapid.T, p *pair, m *model, cfg *Config) {
+func appendOne(t *rapid.T, p *pair, m *model, add func(record.Batch) (Result, error)) {
 	id := rapid.Int64Range(0, 2).Draw(t, "producer")
 	epoch := rapid.Int16Range(0, 1).Draw(t, "epoch")
 	n := rapid.IntRange(1, 3).Draw(t, "records")
@@ -161,7 +167,7 @@ func appendOne(t *rapid.T, p *pair, m *model, cfg *Config) {
 		values = append(values, fmt.Sprintf("%d/%d/%d", id, epoch, record.AddSequence(sequence, int32(i))))
 	}
 	base, reason, ok := m.append(b, values)
-	r, err := p.leader.Add(b, cfg)
+	r, err := add(b)
 	var refused *Error
 	switch {
 	case ok && (err != nil || r.Base != record.Offset(base) || r.End != record.Offset(base+n)):
