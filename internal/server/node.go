@@ -184,6 +184,7 @@ func (n *Node) openStore() (err error) {
 	n.store, err = storage.Open(n.fs, dir, storage.Options{
 		WALFileSize: n.disk.walFile,
 		SegmentSize: n.cfg.Disk.SegmentSize,
+		PageCache:   !n.cfg.Disk.DirectIO,
 		Reserve:     n.disk.reserve,
 		Checkpoint:  n.checkpoint,
 		Fatal:       n.fatal,

@@ -96,16 +96,16 @@ func walKey(store string, id uint64) uint64 {
 
 func alignUp(n int64) int64 { return (n + sector - 1) &^ (sector - 1) }
 
-// batchWriter encodes one batch into a buffer that it uses again, of aligned memory.
+// batchWriter encodes one batch into a buffer that it uses again.
 type batchWriter struct {
 	buf    []byte
 	seed   uint32 // of the CRCs of records: see batch.seed
 	placed bool   // it refers to positions in the file: it is for one place in one file
 }
 
-// grow makes room for the next batch, of so many bytes, so that it need not be moved.
+// grow makes room for the next batch, of so many bytes at most, in memory that direct I/O takes.
 func (b *batchWriter) grow(n int) {
-	if n > cap(b.buf) {
+	if n > cap(b.buf) || !vfs.IsAligned(b.buf) {
 		b.buf = vfs.Aligned(max(n, min(2*cap(b.buf), 2*maxBatch)))
 	}
 }
@@ -186,7 +186,7 @@ func (b *batchWriter) damage(k recordKind, log record.LogID, text string) {
 	b.finishSealed(start)
 }
 
-// seal completes the batch and returns its bytes, whole sectors of them, for direct I/O.
+// seal completes the batch and returns its bytes, whole sectors of them.
 func (b *batchWriter) seal(f *walFile, durable uint64, flags uint32) []byte {
 	h := b.buf
 	le.PutUint32(h, batchMagic)
@@ -198,9 +198,6 @@ func (b *batchWriter) seal(f *walFile, durable uint64, flags uint32) []byte {
 	le.PutUint32(h[4:], crc32.Update(f.seed, crc32.IEEETable, h[8:]))
 	var zeros [sector]byte
 	b.buf = append(b.buf, zeros[:alignUp(int64(len(h)))-int64(len(h))]...)
-	if !vfs.IsAligned(b.buf) { // it was larger than expected
-		b.buf = append(vfs.Aligned(len(b.buf))[:0], b.buf...)
-	}
 	return b.buf
 }
 

@@ -123,7 +123,7 @@ func BenchmarkRawSync(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer f.Close()
-			if err := zero(f, 0, room, false); err != nil {
+			if err := zero(f, 0, room); err != nil {
 				b.Fatal(err)
 			}
 			if err := f.Sync(); err != nil {

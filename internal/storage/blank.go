@@ -27,13 +27,13 @@ const (
 )
 
 // nothing is what is written at once.
-var nothing = vfs.Aligned(1 << 20)
+var nothing [1 << 20]byte
 
-// zero writes zeros over [from, to) of f, which are whole sectors.
-func zero(f vfs.File, from, to int64, direct bool) error {
+// zero writes zeros over [from, to) of f.
+func zero(f vfs.File, from, to int64) error {
 	for from < to {
 		n := min(int64(len(nothing)), to-from)
-		if err := writeAt(f, nothing[:n], from, direct); err != nil {
+		if _, err := f.WriteAt(nothing[:n], from); err != nil {
 			return err
 		}
 		from += n
@@ -73,7 +73,7 @@ func (b *blanking) run() error {
 	for {
 		began, batch := time.Now(), b.store.synced.Load()
 		end := min(b.at+b.next, b.size)
-		if err := zero(b.file, b.at, end, b.store.following.direct.Load()); err != nil {
+		if err := zero(b.file, b.at, end); err != nil {
 			return err
 		}
 		if b.at = end; end == b.size {

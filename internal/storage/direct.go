@@ -1,66 +1,127 @@
 package storage
 
 import (
+	"errors"
+	"fmt"
 	"sync/atomic"
+	"syscall"
+	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
-
-	"waybill/internal/vfs"
 )
 
-// The system's page cache is for what is read again. Entries are in memtables, and when the consumers of a
-// node keep up they have read what is in a WAL file before it is full: nobody will read that soon. Such files are written past
+// The system's page cache is for what is read again. Entries are in memtables, and where consumers keep
+// up they have read what is in a WAL file before it is full: nobody will read that soon. Then the next file is written past
 // the page cache (direct I/O). That saves a copy of all that is written, and the search for memory in which to keep
-// it, and a sync has nothing left to look for. When consumers lag, or there are none, what they will come
-// back for is written through the page cache, so that they need not read it from the disk.
+// it. When consumers lag, or there are none, what they will come back for is written through the page cache,
+// so that they need not read it from the disk; and for a while longer, as those who lag once, such as a job that comes
+// every few minutes, do so again.
 //
-// How it was with the file before decides about the next one. In the file itself nothing differs.
+// It is a guess, of how the last file was read. Nothing but the speed depends on it.
 const (
-	followedShare = 3.0 / 4 // of what was appended, at least: it was read while it was in memory
-	behindShare   = 1.0 / 8 // of what was appended, at most: so much was read from files
+	followedShare = 3.0 / 4   // of what was appended, at least: it was read while it was in memory
+	behindShare   = 1.0 / 8   // of what was appended, at most: so much was read from files
+	behindTime    = time.Hour // so long after more was read from files, all goes through the page cache
 )
 
-// following is what consumers have read while a WAL file was written.
+// following is what was read while a WAL file was written. Counted are bytes of data.
 type following struct {
-	appended int64        // bytes of data; owned by who holds wal.turn
-	read     atomic.Int64 // of those that were read from memory for the first time
-	behind   atomic.Int64 // bytes that were read from files
-	direct   atomic.Bool  // the file that is being written now is written past the page cache
+	appended int64        // of entries that hold messages; protected by wal.turn
+	read     atomic.Int64 // of them, by consumers, from memory, for the first time
+	behind   atomic.Int64 // by consumers and other replicas, from files
+
+	// Protected by wal.turn.
+	cachedUntil time.Time // no file is written past the page cache until then
+	refused     bool      // nor ever
 }
 
-// roll decides about the file that comes next.
-func (f *following) roll() (direct bool) {
-	appended := float64(f.appended)
+// decide says whether the next file is to be written past the page cache, and begins to count anew.
+func (f *following) decide(now time.Time) bool {
+	appended, read, behind := float64(f.appended), float64(f.read.Swap(0)), float64(f.behind.Swap(0))
 	f.appended = 0
-	read, behind := float64(f.read.Swap(0)), float64(f.behind.Swap(0))
-	direct = appended > 0 && read >= followedShare*appended && behind <= behindShare*appended
-	f.direct.Store(direct)
-	return direct
-}
-
-// writeAt is WriteAt of f, past the page cache if direct.
-func writeAt(f vfs.File, b []byte, pos int64, direct bool) error {
-	write := f.WriteAt
-	if direct {
-		write = f.WriteDirect
+	if behind > behindShare*appended {
+		f.cachedUntil = now.Add(behindTime)
 	}
-	_, err := write(b, pos)
-	return err
+	return !f.refused && !now.Before(f.cachedUntil) && appended > 0 && read >= followedShare*appended
 }
 
-// follow notes entries that a consumer read from memory.
+// wrote counts entries that a batch holds.
+func (f *following) wrote(entries []*raftpb.Entry) {
+	for _, e := range entries {
+		if _, count := offsets(e, 0); count > 0 {
+			f.appended += int64(len(e.Data))
+		}
+	}
+}
+
+// follow counts entries that a consumer read from memory.
 func (l *Log) follow(entries []*raftpb.Entry) {
 	if len(entries) == 0 {
 		return
 	}
 	last := entries[len(entries)-1].GetIndex()
-	before := l.seen.Load()
-	if last <= before || !l.seen.CompareAndSwap(before, last) { // another consumer was here
+	for {
+		seen := l.seen.Load()
+		if last <= seen {
+			return
+		}
+		if !l.seen.CompareAndSwap(seen, last) {
+			continue // another consumer came further meanwhile
+		}
+		bytes := 0
+		for i := len(entries) - 1; i >= 0 && entries[i].GetIndex() > seen; i-- {
+			bytes += len(entries[i].Data)
+		}
+		l.store.following.read.Add(int64(bytes))
 		return
 	}
-	bytes := 0
-	for i := len(entries) - 1; i >= 0 && entries[i].GetIndex() > before; i-- {
-		bytes += len(entries[i].Data)
+}
+
+// setDirect has the file written past the page cache, or no longer.
+func (f *walFile) setDirect(on bool) error {
+	if f.direct == on {
+		return nil
 	}
-	l.store.following.read.Add(int64(bytes))
+	if err := f.file.SetDirect(on); err != nil {
+		return fmt.Errorf("direct I/O of %s: %w", f.file.Name(), err)
+	}
+	f.direct = on
+	return nil
+}
+
+// writeBatch writes whole sectors of aligned memory at the file's end. Where the file system or the disk, which may have larger
+// sectors, cannot do direct I/O they go through the page cache, and so does all that follows.
+func (w *wal) writeBatch(b []byte) error {
+	f := w.file
+	_, err := f.file.WriteAt(b, f.pos)
+	if err != nil && f.direct && noDirect(err) {
+		w.store.following.refused = true
+		if err := f.setDirect(false); err != nil {
+			return err
+		}
+		_, err = f.file.WriteAt(b, f.pos)
+	}
+	if err != nil {
+		return fmt.Errorf("write to the WAL, %s: %w", f.file.Name(), err)
+	}
+	return nil
+}
+
+// noDirect reports whether an error may be one of direct I/O alone.
+func noDirect(err error) bool {
+	return errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported)
+}
+
+// chooseCache decides how a new file is written.
+func (w *wal) chooseCache(f *walFile) error {
+	s := w.store
+	if !s.following.decide(s.opts.Now()) || s.opts.PageCache {
+		return nil
+	}
+	err := f.setDirect(true)
+	if err != nil && noDirect(err) {
+		s.following.refused = true
+		return nil
+	}
+	return err
 }

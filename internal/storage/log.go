@@ -53,7 +53,7 @@ type Log struct {
 
 	own *segment // takes the next chunks; owned by the flusher
 
-	seen atomic.Uint64 // the highest index that a consumer has read from memory
+	seen atomic.Uint64 // the highest index that consumers have read from memory
 
 	awaits uint64 // of recovery: an installation that the checkpoint holds; what the WAL says before it does not count
 
@@ -341,7 +341,6 @@ func (l *Log) truncate(i record.Index) {
 		l.terms = l.terms[:n-1]
 	}
 	l.last = i - 1
-	l.seen.Store(min(l.seen.Load(), uint64(l.last)))
 	l.next = l.nextOffset()
 }
 

@@ -9,6 +9,7 @@ import (
 // metrics of one store. Sizes are bytes, times seconds.
 type metrics struct {
 	fsync        prometheus.Histogram
+	write        prometheus.Histogram
 	batchBytes   prometheus.Histogram
 	batchEntries prometheus.Histogram
 	written      *prometheus.CounterVec
@@ -28,6 +29,10 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "waybill_wal_fsync_seconds", Help: "Duration of the syncs of the write-ahead log.",
 			Buckets: prometheus.ExponentialBuckets(50e-6, 2, 16),
 		}),
+		write: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "waybill_wal_write_seconds", Help: "Duration of the writes of the write-ahead log, before their sync: to the page cache, or past it to the disk.",
+			Buckets: prometheus.ExponentialBuckets(10e-6, 2, 18),
+		}),
 		batchBytes: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "waybill_wal_batch_bytes", Help: "Bytes written by one batch of the write-ahead log.",
 			Buckets: prometheus.ExponentialBuckets(512, 2, 15),
@@ -40,7 +45,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "waybill_storage_written_bytes_total", Help: "Bytes written, by kind of file.",
 		}, []string{"file"}),
 		direct: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "waybill_wal_direct_bytes_total", Help: "Bytes of the write-ahead log that were written past the page cache, because consumers keep up.",
+			Name: "waybill_wal_direct_bytes_total", Help: "Bytes of the write-ahead log that were written past the page cache, because consumers kept up.",
 		}),
 		checkpoints: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "waybill_storage_checkpoints_total", Help: "Checkpoints written.",
@@ -53,7 +58,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	all := []prometheus.Collector{
-		m.fsync, m.batchBytes, m.batchEntries, m.written, m.direct, m.checkpoints,
+		m.fsync, m.write, m.batchBytes, m.batchEntries, m.written, m.direct, m.checkpoints,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "waybill_storage_memtable_bytes", Help: "Data of the entries that are held in memory.",
 		}, func() float64 { return float64(m.memBytes.Load()) }),

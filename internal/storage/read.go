@@ -37,9 +37,7 @@ func (l *Log) readChunk(r *result, q *query, c *chunk, after, limit record.Index
 				return err
 			}
 			l.store.cold.addPiece(p, r.loan)
-			if q.byOffset {
-				l.store.following.behind.Add(int64(len(p.buf)))
-			}
+			l.store.following.behind.Add(int64(len(p.buf)))
 		}
 		items := between(p.items, after, limit)
 		if n := len(items); n > 0 {

@@ -170,7 +170,7 @@ func (w *rewriter) head(seq uint64, room int64) error {
 	f := w.file
 	size := max(f.size, alignUp(max(room, f.pos+room/2)))
 	if from := max(f.size, f.pos); from < size {
-		if err := zero(f.file, from, size, false); err != nil {
+		if err := zero(f.file, from, size); err != nil {
 			return err
 		}
 	}

@@ -99,6 +99,9 @@ type Options struct {
 	// by default three WAL files.
 	Reserve uint64
 
+	// PageCache has everything written through the system's page cache; see direct.go.
+	PageCache bool
+
 	// Manual leaves out the goroutines: the store works when Step is called. For
 	// simulations, in which one seed must give one run.
 	Manual bool

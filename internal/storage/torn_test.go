@@ -235,7 +235,7 @@ func TestSpareLeavesNoGap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(zero(f, 0, torn.size, false), f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(zero(f, 0, torn.size), f.Sync(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
 	want = want[:len(want)-1]

@@ -331,14 +331,20 @@ func (w *wal) roll(need int64) error {
 	if err != nil {
 		return err
 	}
-	next.direct = s.following.roll()
 	w.known.forget()
 	w.held = 0
 	if next.size < need {
-		if err := w.makeRoom(next, need); err != nil {
-			closeClean(next.file)
-			return err
-		}
+		err = w.makeRoom(next, need)
+	}
+	if err == nil {
+		err = w.chooseCache(next)
+	}
+	if err == nil {
+		err = full.setDirect(false) // for what is written behind the batches, if it is kept
+	}
+	if err != nil {
+		closeClean(next.file)
+		return err
 	}
 	w.file = next
 	s.active.Store(next.id)

@@ -83,9 +83,7 @@ func (w *wal) encodeOne(b *written, a *Append) {
 		b.at = append(b.at, place{pos: int64(len(w.batch.buf) + recordHeader)})
 		b.crcs = w.batch.entries(l, a.Entries, b.crcs)
 	}
-	for _, e := range a.Entries {
-		w.store.following.appended += int64(len(e.Data))
-	}
+	w.store.following.wrote(a.Entries)
 	if a.HardState != nil {
 		w.batch.hardState(l.id, newHardState(a.HardState))
 		l.hasLazy = false // it is older
@@ -124,14 +122,16 @@ func (w *wal) write(b *written) error {
 	}
 	f := w.file
 	buf := w.batch.seal(f, w.store.synced.Load(), 0)
-	if err := writeAt(f.file, buf, f.pos, f.direct); err != nil {
-		return fmt.Errorf("write to the WAL, %s: %w", f.file.Name(), err)
+	start := time.Now()
+	if err := w.writeBatch(buf); err != nil {
+		return err
 	}
 	w.seq++
 	b.seq, b.base, b.bytes = w.seq, f.pos, int64(len(buf))
 	f.pos += b.bytes
 	w.store.filled.set(max(f.pos, w.held*f.size/w.mostHeld()), f.size)
 	m := w.store.metrics
+	m.write.Observe(time.Since(start).Seconds())
 	m.batchBytes.Observe(float64(b.bytes))
 	m.batchEntries.Observe(float64(len(b.crcs)))
 	m.walBytes.Add(float64(b.bytes))

@@ -38,7 +38,7 @@ func newWALFile(store string, id uint64, f vfs.File, size int64) *walFile {
 
 // extend makes room for a batch that is larger than the file.
 func (f *walFile) extend(size int64) error {
-	if err := zero(f.file, f.size, size, f.direct); err != nil {
+	if err := zero(f.file, f.size, size); err != nil {
 		return fmt.Errorf("make room in the WAL: %w", err)
 	}
 	if err := f.file.Sync(); err != nil {

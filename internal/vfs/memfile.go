@@ -16,6 +16,7 @@ type memFile struct {
 	name     string
 	writable bool
 	closed   bool
+	direct   bool
 }
 
 // handle opens n; m is locked.
@@ -49,6 +50,9 @@ func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
 	if err := f.check("read", off, false); err != nil {
 		return 0, err
 	}
+	if f.direct {
+		panic("vfs: " + f.name + " is read while it is written past the page cache")
+	}
 	if err := f.m.fault(OpRead, f.name); err != nil {
 		return 0, err
 	}
@@ -67,6 +71,9 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 	if err := f.check("write", off, true); err != nil {
 		return 0, err
 	}
+	if f.direct {
+		mustAlign(p, off)
+	}
 	err := f.m.fault(OpWrite, f.name)
 	if err != nil {
 		p = p[:len(p)/2/sectorSize*sectorSize]
@@ -81,12 +88,6 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 		err = f.fail("write", syscall.ENOSPC)
 	}
 	return n, err
-}
-
-// WriteDirect is WriteAt: what is not synced may be lost, however it was written.
-func (f *memFile) WriteDirect(p []byte, off int64) (int, error) {
-	mustAlign(p, off)
-	return f.WriteAt(p, off)
 }
 
 // allocate takes space for a write of n bytes at off and returns how many of
@@ -151,6 +152,14 @@ func (f *memFile) WriteOut(int64, int64) error {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
 	return f.check("write out", 0, false)
+}
+
+// SetDirect changes nothing but what WriteAt demands: what is not synced may be lost, however it was written.
+func (f *memFile) SetDirect(on bool) error {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	f.direct = on
+	return f.check("set direct", 0, false)
 }
 
 // Allocate is a write of zeros.

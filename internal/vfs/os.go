@@ -37,7 +37,7 @@ func openOS(name string, flag int) (File, error) {
 	if err != nil {
 		return nil, err // not f: a nil *os.File in a File is not nil
 	}
-	return osFile{f, new(direct)}, nil
+	return osFile{f}, nil
 }
 
 // Remove removes a file or an empty directory.
@@ -106,10 +106,7 @@ func (OS) Free(dir string) (free, total uint64, err error) {
 }
 
 // osFile adds to os.File what it lacks of [File].
-type osFile struct {
-	*os.File
-	direct *direct
-}
+type osFile struct{ *os.File }
 
 func (f osFile) SyncData() error { return control(f.File, "fdatasync", fdatasync) }
 
@@ -127,6 +124,10 @@ func (f osFile) WriteOut(off, n int64) error {
 
 func (f osFile) Allocate(off, n int64) error {
 	return control(f.File, "fallocate", func(fd int) error { return allocate(fd, off, n) })
+}
+
+func (f osFile) SetDirect(on bool) error {
+	return control(f.File, "fcntl", func(fd int) error { return setDirect(fd, on) })
 }
 
 func (f osFile) Size() (int64, error) {

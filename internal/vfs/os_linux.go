@@ -2,8 +2,6 @@ package vfs
 
 import (
 	"errors"
-	"os"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,15 +38,19 @@ func allocate(fd int, off, n int64) error {
 	return err
 }
 
-// openDirect opens the file of a descriptor once more, whatever it is called by now.
-func openDirect(fd int, name string) (*os.File, error) {
+// setDirect is refused by some file systems here, by others when something is written.
+func setDirect(fd int, on bool) error {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	again, err := unix.Open("/proc/self/fd/"+strconv.Itoa(fd), flags&unix.O_ACCMODE|unix.O_DIRECT|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
+	flags &^= unix.O_DIRECT
+	if on {
+		flags |= unix.O_DIRECT
 	}
-	return os.NewFile(uintptr(again), name), nil
+	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags)
+	if errors.Is(err, unix.EINVAL) {
+		return errors.ErrUnsupported
+	}
+	return err
 }

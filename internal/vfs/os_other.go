@@ -4,7 +4,6 @@ package vfs
 
 import (
 	"errors"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,5 +20,10 @@ func writeOut(int, int64, int64) error { return nil }
 // allocate leaves it to the caller to write zeros.
 func allocate(int, int64, int64) error { return errors.ErrUnsupported }
 
-// openDirect leaves all to the page cache.
-func openDirect(int, string) (*os.File, error) { return nil, errors.ErrUnsupported }
+// setDirect leaves all to the page cache.
+func setDirect(_ int, on bool) error {
+	if on {
+		return errors.ErrUnsupported
+	}
+	return nil
+}

@@ -33,10 +33,6 @@ type File interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
-	// WriteDirect is WriteAt without a copy in the system's page cache, where the file system can do that
-	// (O_DIRECT). off and the length of b are multiples of [DirectUnit], and b begins at one in what [Aligned] has
-	// returned; else it panics. What is written needs a sync like any other, and reads see it at once.
-	WriteDirect(b []byte, off int64) (int, error)
 	// Sync makes the file's contents and size durable (fsync).
 	Sync() error
 	// SyncData makes written contents durable, without metadata that a later
@@ -50,6 +46,11 @@ type File interface {
 	// a write there needs none any more. It makes nothing durable. [errors.ErrUnsupported]
 	// where the file system cannot do that; then nothing has changed.
 	Allocate(off, n int64) error
+	// SetDirect has WriteAt go past the system's page cache, or no longer (O_DIRECT). While it does, offsets and
+	// lengths are multiples of [DirectUnit], the memory is from [Aligned] or begins at such a multiple in it, and nothing is read. What is
+	// written needs a sync like any other. A disk with larger sectors refuses a write with [syscall.EINVAL].
+	// [errors.ErrUnsupported] where the file system cannot do that; then nothing has changed.
+	SetDirect(on bool) error
 	Truncate(size int64) error
 	Size() (int64, error)
 	Name() string
