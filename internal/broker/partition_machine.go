@@ -220,18 +220,7 @@ func (p *Partition) Build(limit int) []byte {
 	}
 	s := &p.shard
 	for s.waiting.len() > 0 {
-		n, size := 0, 0
-		for ; n < s.waiting.len(); n++ {
-			e := *s.waiting.at(n)
-			if n > 0 && (e.mem != nil || size+len(e.batch) > limit) {
-				break
-			}
-			size += len(e.batch)
-			if e.mem != nil {
-				n++
-				break
-			}
-		}
+		n, size := s.together(limit)
 		s.hoard -= size
 		p.machine.Begin(p.nowMs(), size)
 		cfg := p.config.Load()
@@ -243,6 +232,22 @@ func (p *Partition) Build(limit int) []byte {
 		}
 	}
 	return nil
+}
+
+// together is how many of the batches that wait, and bytes of them, go into the next entry: what is kept whole is one by itself.
+func (s *partitionShard) together(limit int) (n, size int) {
+	for n < s.waiting.len() {
+		e := *s.waiting.at(n)
+		if n > 0 && (e.mem != nil || size+len(e.batch) > limit) {
+			break
+		}
+		n++
+		size += len(e.batch)
+		if e.mem != nil {
+			break
+		}
+	}
+	return n, size
 }
 
 // Waiting implements replica.Hoarder.

@@ -95,7 +95,7 @@ func (w *wal) writeBatch(b []byte) error {
 	f := w.file
 	_, err := f.file.WriteAt(b, f.pos)
 	if err != nil && f.direct && noDirect(err) {
-		w.store.following.refused = true
+		w.refused(err)
 		if err := f.setDirect(false); err != nil {
 			return err
 		}
@@ -112,6 +112,12 @@ func noDirect(err error) bool {
 	return errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported)
 }
 
+// refused has everything go through the page cache from now on.
+func (w *wal) refused(err error) {
+	w.store.following.refused = true
+	w.store.opts.Logger.Info("this disk or file system cannot do direct I/O: the write-ahead log goes through the page cache", "dir", w.store.walDir, "error", err)
+}
+
 // chooseCache decides how a new file is written.
 func (w *wal) chooseCache(f *walFile) error {
 	s := w.store
@@ -120,7 +126,7 @@ func (w *wal) chooseCache(f *walFile) error {
 	}
 	err := f.setDirect(true)
 	if err != nil && noDirect(err) {
-		s.following.refused = true
+		w.refused(err)
 		return nil
 	}
 	return err
