@@ -1,0 +1,6 @@
+//go:build !linux
+
+package server
+
+// memoryOfMachine is not known here.
+func memoryOfMachine() uint64 { return 0 }
