@@ -1,8 +1,6 @@
-//go:build !waybill_broken_ack
+//go:build !waybill_broken_ack && !waybill_broken_direct
 
 package storage
 
-import "waybill/internal/vfs"
-
 // syncBatch makes a written batch durable. What it returns is the broker's promise.
-func syncBatch(f vfs.File) error { return f.SyncData() }
+func syncBatch(f *walFile) error { return f.file.SyncData() }

@@ -5,8 +5,6 @@ package storage
 import (
 	"os"
 	"time"
-
-	"waybill/internal/vfs"
 )
 
 // syncInterval is how much the broken build may lose: what the environment variable
@@ -24,10 +22,10 @@ var lastSync time.Time // of the WAL goroutine
 // syncBatch breaks the promise on purpose: everyone goes on without a sync
 // unless the last one is a while ago, as in brokers that sync by a timer. The
 // power-cut test must find that out.
-func syncBatch(f vfs.File) error {
+func syncBatch(f *walFile) error {
 	if time.Since(lastSync) < syncInterval {
 		return nil
 	}
 	lastSync = time.Now()
-	return f.SyncData()
+	return f.file.SyncData()
 }

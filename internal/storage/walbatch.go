@@ -155,10 +155,10 @@ func (w *wal) sync(batches []*written) error {
 	if last == nil {
 		return nil
 	}
-	f := last.file.file
+	f := last.file
 	start := time.Now()
 	if err := syncBatch(f); err != nil {
-		return fmt.Errorf("sync of the WAL, %s: %w", f.Name(), err)
+		return fmt.Errorf("sync of the WAL, %s: %w", f.file.Name(), err)
 	}
 	w.store.metrics.fsync.Observe(time.Since(start).Seconds())
 	w.dirty, w.bare = true, true

@@ -56,16 +56,24 @@ func TestPowerCut(t *testing.T) {
 }
 
 // The rig finds out when a broker acks before it syncs: the tag
-// waybill_broken_ack makes the storage do so. Such a broker may also refuse to
-// start again, which proves nothing about the rig: then another disk is tried.
-func TestFindsAckBeforeSync(t *testing.T) {
+// waybill_broken_ack makes the storage do so.
+func TestFindsAckBeforeSync(t *testing.T) { finds(t, "-tags=waybill_broken_ack", false) }
+
+// It finds out, too, when that happens only where the file system would not lose anything: see the tag
+// waybill_broken_direct. The disk has to.
+func TestFindsAckBeforeFlush(t *testing.T) { finds(t, "-tags=waybill_broken_direct", true) }
+
+// finds cuts the power of a broker that is broken on purpose until acknowledged messages are lost. Such a broker may also
+// refuse to start again, which proves nothing about the rig: then another disk is tried.
+func finds(t *testing.T, tags string, below bool) {
 	needDisk(t)
 	const disks, cuts = 30, 20 // of the disks, half or more prove nothing
-	binary := brokertest.Build(t, "-tags=waybill_broken_ack")
+	binary := brokertest.Build(t, tags)
 	found := false
 	for n := range uint64(disks) {
 		t.Run(fmt.Sprint("disk", n), func(t *testing.T) {
 			r := newRig(t, binary, seed(t)+n)
+			r.below = below
 			err := r.run(cuts, func() bool {
 				// Only what is missing after all was read is a loss.
 				found = r.drain(false) == nil && r.lost() > 0
@@ -80,5 +88,5 @@ func TestFindsAckBeforeSync(t *testing.T) {
 			return
 		}
 	}
-	t.Errorf("the rig finds no loss on %d disks of a broker that acks before it syncs", disks)
+	t.Errorf("the rig finds no loss on %d disks of a broker that was built with %s", disks, tags)
 }

@@ -44,6 +44,7 @@ type rig struct {
 	rng    *rand.Rand // of the test's goroutine alone
 	seed   uint64
 	binary string
+	below  bool // all cuts are below the file system
 
 	amqp     *amqpLoad
 	kafka    *kafkaLoad
@@ -53,6 +54,7 @@ type rig struct {
 
 	took, restartTook time.Duration
 	recoveryCuts      int     // beside one in every cycle
+	cutsBelow         int     // of all these
 	direct            float64 // bytes that were written past the page cache
 
 	mu       sync.Mutex
@@ -188,9 +190,15 @@ func (r *rig) directBytes(ctx context.Context) (float64, error) {
 	return 0, fmt.Errorf("%s: no metric of what is written past the page cache", resp.Status)
 }
 
-// cut cuts the power and ends the process.
+// cut cuts the power and ends the process. Half of the cuts are below the file system, and half are of the file system
+// alone, which loses other things.
 func (r *rig) cut() {
-	r.disk.Cut()
+	if r.below || r.rng.IntN(2) == 0 {
+		r.disk.Cut()
+		r.cutsBelow++
+	} else {
+		r.disk.CutFS()
+	}
 	pause(r.within(0, 3*time.Millisecond)) // in which it could ack what is lost
 	r.broker.Kill()
 }
@@ -287,8 +295,8 @@ func (r *rig) kept() int {
 
 func (r *rig) summary() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d power cuts under load and %d during recovery, %v a cycle, of which the restart %v; seed %d\n",
-		r.cycles, r.recoveryCuts, (r.took / time.Duration(max(1, r.cycles))).Round(time.Millisecond),
+	fmt.Fprintf(&b, "%d power cuts under load and %d during recovery, of them %d below the file system; %v a cycle, of which the restart %v; seed %d\n",
+		r.cycles, r.recoveryCuts, r.cutsBelow, (r.took / time.Duration(max(1, r.cycles))).Round(time.Millisecond),
 		(r.restartTook / time.Duration(max(1, r.cycles))).Round(time.Millisecond), r.seed)
 	attempted, acked, invented, duplicates := 0, 0, 0, 0
 	for name, rep := range r.reports() {
