@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -220,6 +221,40 @@ func (d *Disk) mountAbove() {
 func (d *Disk) Cut() {
 	d.t.Helper()
 	d.shutDown(d.below.dir)
+}
+
+// Spill has the disk write a random half of what is in its cache, in pieces of a page, or larger ones where much was written at
+// once: what a disk has kept when it loses its power is not always all that was written before some moment. Kernels before Linux 6.5 do not tell what is in the cache:
+// then nothing is spilled.
+func (d *Disk) Spill(rng *rand.Rand) {
+	d.t.Helper()
+	f, err := os.Open(d.above.image)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer f.Close() //nolint:errcheck // nothing is written
+	st, err := f.Stat()
+	if err == nil {
+		err = spill(int(f.Fd()), 0, st.Size(), rng)
+	}
+	if err != nil && !errors.Is(err, unix.ENOSYS) {
+		d.t.Fatalf("powercut: spill: %v", err)
+	}
+}
+
+// spill looks for what is to be written by halves.
+func spill(fd int, off, n int64, rng *rand.Rand) error {
+	var cached unix.Cachestat_t
+	if err := unix.Cachestat(uint(fd), &unix.CachestatRange{Off: uint64(off), Len: uint64(n)}, &cached, 0); err != nil || cached.Dirty == 0 {
+		return err
+	}
+	if n > int64(os.Getpagesize()) {
+		return errors.Join(spill(fd, off, n/2, rng), spill(fd, off+n/2, n-n/2, rng))
+	}
+	if rng.IntN(2) == 0 {
+		return nil
+	}
+	return unix.SyncFileRange(fd, off, n, unix.SYNC_FILE_RANGE_WRITE)
 }
 
 // CutFS stops the file system above a disk that keeps what was written to it: nothing that is not on the disk now gets there,

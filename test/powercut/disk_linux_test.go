@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -84,6 +85,38 @@ func TestDiskLosesWhatIsNotSynced(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What a disk has in its cache when its power fails may be there afterwards, in part.
+func TestDiskKeepsSomeOfItsCache(t *testing.T) {
+	needDisk(t)
+	disk := powercut.NewDisk(t, 64<<20)
+	name := filepath.Join(disk.Dir, "file")
+	f, err := vfs.OS{}.Create(name)
+	must(t, err)
+	const pages, page = 256, 4096
+	_, err = f.WriteAt(make([]byte, pages*page), 0)
+	must(t, errors.Join(err, f.Sync(), f.Close(), vfs.OS{}.SyncDir(disk.Dir)))
+	disk.Unmount() // and with it what is in the cache, in large pieces
+	disk.Mount()
+	f, err = vfs.OS{}.Open(name)
+	must(t, err)
+	buf := vfs.Aligned(page)
+	copy(buf, bytes.Repeat([]byte{1}, page))
+	for n := range int64(pages) {
+		_, err := f.WriteDirect(buf, n*page)
+		must(t, err)
+	}
+	disk.Spill(rand.New(rand.NewPCG(1, 1)))
+	disk.Cut()
+	must(t, f.Close())
+	disk.Unmount()
+	disk.Mount()
+	got, err := os.ReadFile(name)
+	must(t, err)
+	if there := bytes.Count(got, buf); there < pages/4 || there > pages*3/4 {
+		t.Errorf("%d of %d pages are there", there, pages)
 	}
 }
 

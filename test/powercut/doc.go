@@ -3,7 +3,7 @@
 // A [Disk] is an ext4 file system on a loop device. The file that the device shows is
 // in another ext4 file system, whose page cache is the disk's write cache. Cutting the disk's power means to shut
 // that lower file system down without flushing its journal: what was synced is there after the next mount, what was only
-// written is not, also when it was written past the page cache of the upper one. Killing the process
+// written is not, or some of it is, also when it was written past the page cache of the upper one. Killing the process
 // cannot show this, because the kernel keeps what was written. The upper file system can be shut down alone, too: the
 // disk keeps what it has got then, and the file system may call a sync a success that was none.
 //

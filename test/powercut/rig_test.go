@@ -194,6 +194,9 @@ func (r *rig) directBytes(ctx context.Context) (float64, error) {
 // alone, which loses other things.
 func (r *rig) cut() {
 	if r.below || r.rng.IntN(2) == 0 {
+		if r.rng.IntN(2) == 0 { // something of the cache gets to the disk, in any order
+			r.disk.Spill(r.rng)
+		}
 		r.disk.Cut()
 		r.cutsBelow++
 	} else {
