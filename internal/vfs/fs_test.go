@@ -155,8 +155,8 @@ func (m *model) Write(t *rapid.T) {
 	copy(m.files[name][off:], data)
 }
 
-// WriteDirect goes past the page cache, between writes that do not.
-func (m *model) WriteDirect(t *rapid.T) {
+// WriteDirectly goes past the page cache, between writes that do not.
+func (m *model) WriteDirectly(t *rapid.T) {
 	name := modelNames.Draw(t, "name")
 	f := m.open(t, name)
 	defer f.Close()

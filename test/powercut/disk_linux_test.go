@@ -59,15 +59,16 @@ func TestDiskLosesWhatIsNotSynced(t *testing.T) {
 			}
 			notSynced := func() error { return nil }
 			write("synced", files["synced"].WriteAt, files["synced"].SyncData)
-			write("direct synced", files["direct synced"].WriteDirect, files["direct synced"].SyncData)
-			write("direct", files["direct"].WriteDirect, notSynced) // a sync would take it along
+			must(t, errors.Join(files["direct synced"].SetDirect(true), files["direct"].SetDirect(true)))
+			write("direct synced", files["direct synced"].WriteAt, files["direct synced"].SyncData)
+			write("direct", files["direct"].WriteAt, notSynced) // a sync would take it along
 			write("unsynced", files["unsynced"].WriteAt, notSynced)
 			cut(disk)
 			for name, f := range files {
 				if err := f.SyncData(); err == nil {
 					t.Errorf("%s: a sync succeeds after the cut", name)
 				}
-				if _, err := f.WriteDirect(data, 0); err == nil && f.SyncData() == nil {
+				if _, err := f.WriteAt(data, 0); err == nil && f.SyncData() == nil {
 					t.Errorf("%s: a write and its sync succeed after the cut", name)
 				}
 				must(t, f.Close())
@@ -104,8 +105,9 @@ func TestDiskKeepsSomeOfItsCache(t *testing.T) {
 	must(t, err)
 	buf := vfs.Aligned(page)
 	copy(buf, bytes.Repeat([]byte{1}, page))
+	must(t, f.SetDirect(true))
 	for n := range int64(pages) {
-		_, err := f.WriteDirect(buf, n*page)
+		_, err := f.WriteAt(buf, n*page)
 		must(t, err)
 	}
 	disk.Spill(rand.New(rand.NewPCG(1, 1)))
@@ -160,17 +162,14 @@ func syncAndCut(t *testing.T, direct bool, sync func(vfs.File) error, cut func(*
 		f, err := vfs.OS{}.Create(name)
 		must(t, err)
 		must(t, errors.Join(f.Allocate(0, block*blocks), f.Sync(), vfs.OS{}.SyncDir(disk.Dir)))
-		write := f.WriteAt
-		if direct {
-			write = f.WriteDirect
-		}
+		must(t, f.SetDirect(direct))
 		synced := make(chan byte, blocks)
 		go func() {
 			defer close(synced)
 			buf := vfs.Aligned(block)
 			for n := range blocks - 1 {
 				copy(buf, bytes.Repeat([]byte{byte(n + 1)}, block))
-				if _, err := write(buf, int64(n)*block); err != nil {
+				if _, err := f.WriteAt(buf, int64(n)*block); err != nil {
 					return
 				}
 				if sync(f) != nil {
