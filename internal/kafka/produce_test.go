@@ -208,11 +208,11 @@ func TestKeptFrame(t *testing.T) {
 			t.Errorf("version %d: the frame will be used again", version)
 		}
 	}
-	p, b := frame(9, 1)
+	p, _ := frame(9, 1)
 	if p.takeFrame() != nil || p.r.frame == nil || p.r.conn.keeps {
 		t.Error("one of two batches is kept")
 	}
-	p, b = frame(9, 0)
+	p, b := frame(9, 0)
 	p.r.frame = append(make([]byte, 0, 2*len(b)), b...)
 	if p.takeFrame() != nil || p.r.frame == nil || !p.r.conn.keeps {
 		t.Error("twice the memory is kept, or the next frame will be so large again")
