@@ -10,11 +10,14 @@ import (
 // is left gets little, or nothing for now.
 type budget struct{ free atomic.Int64 }
 
+// memoryLimit is GOMEMLIMIT, in bytes. The process may hold its heap with a limit of its own later, which is none.
+var memoryLimit = debug.SetMemoryLimit(-1)
+
 // fetchBytes is the size of the budget: a quarter of a gigabyte, or an eighth of
 // GOMEMLIMIT when that is less.
 func fetchBytes() int64 {
 	const standard, floor = 256 << 20, 8 << 20
-	return max(floor, min(standard, debug.SetMemoryLimit(-1)/8))
+	return max(floor, min(standard, memoryLimit/8))
 }
 
 // leastGrant is the smallest share that is worth a response.

@@ -13,7 +13,7 @@ import (
 const firstPiece = 64 << 10
 
 // frames are what large requests were read into that nobody looks at any more: those of a Produce, whose batches are in their
-// entries once it is answered. New memory for each would miss the processor's caches, be blanked, and collected.
+// entries once it is answered, but for one that is kept whole. New memory for each would miss the processor's caches, be blanked, and collected.
 type frames struct{ free sync.Pool } // of *[]byte
 
 // mostFrame leaves out single large ones.

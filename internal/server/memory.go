@@ -25,21 +25,25 @@ const (
 	maxPercent = 400      // GOGC, however small
 
 	lookAtMemory = 250 * time.Millisecond
-	quietAfter   = 20        // looks in a row at which a node is quiet
-	quietAlloc   = 256 << 10 // bytes: who allocates less between two looks does nothing much
-	worthIt      = 32 << 20  // bytes of heap below which there is nothing to give back
+	quietAfter   = 20       // looks in a row at which a node is quiet
+	quietAlloc   = 1 << 20  // bytes: who allocates less between two looks does nothing much
+	worthIt      = 32 << 20 // bytes of heap below which there is nothing to give back
 
-	holdAlloc  = 16 << 20  // bytes: who allocates more between two looks writes much
+	holdAlloc  = 16 << 20  // bytes: who allocates more between two looks is taken to write much
 	holdMargin = 128 << 20 // bytes that may be live besides, before the next look
 	holdShare  = 4         // part of the machine's memory, at most
 )
+
+// ownMemoryLimit is the runtime's memory limit as the operator set it (GOMEMLIMIT), in bytes; math.MaxInt64: there is none. What a
+// heap is held at is none.
+var ownMemoryLimit = debug.SetMemoryLimit(-1)
 
 // memory keeps the heap close to what is live, or holds it, and gives what is
 // free back to the operating system when the node has become quiet.
 type memory struct {
 	samples  []metrics.Sample
-	ownGOGC  bool   // the operator said how
-	ownLimit int64  // of the runtime's memory, as the operator said; or none
+	ownGOGC  bool // the operator said how
+	ownLimit int64
 	machine  uint64 // its memory, in bytes
 	percent  int
 	allocs   uint64
@@ -65,7 +69,7 @@ const (
 )
 
 func newMemory() *memory {
-	m := &memory{samples: make([]metrics.Sample, samples), percent: 100, ownLimit: debug.SetMemoryLimit(-1), machine: memoryOfMachine()}
+	m := &memory{samples: make([]metrics.Sample, samples), percent: 100, ownLimit: ownMemoryLimit, machine: memoryOfMachine()}
 	_, m.ownGOGC = os.LookupEnv("GOGC")
 	for i, name := range [...]string{
 		sampleLive:     "/gc/heap/live:bytes",
@@ -79,6 +83,8 @@ func newMemory() *memory {
 	} {
 		m.samples[i].Name = name
 	}
+	metrics.Read(m.samples)
+	m.allocs = m.value(sampleAllocs)
 	return m
 }
 
@@ -87,7 +93,9 @@ func newMemory() *memory {
 func watchMemory(ctx context.Context) {
 	tick := time.NewTicker(lookAtMemory)
 	defer tick.Stop()
-	for m := newMemory(); ; {
+	m := newMemory()
+	defer m.letGo()
+	for {
 		select {
 		case <-tick.C:
 			m.look()
@@ -107,7 +115,8 @@ func (m *memory) look() {
 	m.allocs = allocs
 	if !m.ownGOGC {
 		heap := m.value(sampleObjects) + m.value(sampleFree) + m.value(sampleUnused) + m.value(sampleReleased)
-		m.set(m.hold(live, did, m.value(sampleTotal)-heap), gcPercent(live, m.value(sampleScan)))
+		scan := m.value(sampleScan)
+		m.set(m.hold(live, scan, did, m.value(sampleTotal)-heap), gcPercent(live, scan))
 	}
 	if did >= quietAlloc {
 		m.quiet, m.returned = 0, false
@@ -122,9 +131,9 @@ func (m *memory) look() {
 	}
 }
 
-// hold returns at how many bytes the runtime's memory is to be held, 0: it is not. So many are live, were allocated since
-// the last look, and are not the heap's.
-func (m *memory) hold(live, did, beside uint64) uint64 {
+// hold returns at how many bytes the runtime's memory is to be held, 0: it is not. So many are live, would have to be scanned, were
+// allocated since the last look, and are not the heap's.
+func (m *memory) hold(live, scan, did, beside uint64) uint64 {
 	m.live[m.looked%len(m.live)] = live
 	m.looked++
 	if m.calm++; did >= holdAlloc {
@@ -134,14 +143,23 @@ func (m *memory) hold(live, did, beside uint64) uint64 {
 		return 0
 	}
 	most := slices.Max(m.live[:])
-	hold := most + most/4 + holdMargin + beside
-	if hold > m.machine/holdShare || hold > uint64(m.ownLimit) {
+	hold := most + max(most/4+holdMargin, scan) + beside
+	limit := min(m.machine/holdShare, uint64(m.ownLimit))
+	if hold > limit && (m.held == 0 || hold > limit+limit/8) {
 		return 0
 	}
-	if m.held != 0 && !differs(int(hold>>20), int(m.held>>20)) {
+	hold = min(hold, limit)
+	if m.held != 0 && m.held <= limit && !differs(int(hold>>20), int(m.held>>20)) {
 		return m.held
 	}
 	return hold
+}
+
+// letGo has the runtime follow what is live.
+func (m *memory) letGo() {
+	if m.held != 0 {
+		m.set(0, 100)
+	}
 }
 
 // set has the runtime hold its memory at so many bytes, or follow what is live with a GOGC of percent.

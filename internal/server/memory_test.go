@@ -47,7 +47,7 @@ func TestHold(t *testing.T) {
 	m := &memory{ownLimit: math.MaxInt64, machine: 8 << 30}
 	look := func(what string, live, did, want uint64) {
 		t.Helper()
-		if m.held = m.hold(live*mib, did, 20*mib); m.held != want*mib {
+		if m.held = m.hold(live*mib, 10*mib, did, 20*mib); m.held != want*mib {
 			t.Errorf("%s: held at %d MiB, want %d", what, m.held/mib, want)
 		}
 	}
@@ -62,10 +62,16 @@ func TestHold(t *testing.T) {
 	}
 	look("the end", 100, 0, 0)
 	look("less is live now", 100, holdAlloc, 125+128+20)
-	look("more than a quarter of the machine", 1600, holdAlloc, 0)
-	m.machine = math.MaxUint64
+	look("a little more than a quarter of the machine", 1600, holdAlloc, 2048)
+	look("much more than that", 2000, holdAlloc, 0)
+	m.machine, m.live = math.MaxUint64, [quietAfter]uint64{}
 	look("a larger machine", 1600, holdAlloc, 2000+128+20)
+	if n := m.hold(1600*mib, 900*mib, holdAlloc, 20*mib); n != 2520*mib {
+		t.Errorf("much to scan: held at %d MiB", n/mib)
+	}
 	m.ownLimit = 2000 * mib
+	look("a little more than GOMEMLIMIT", 1600, holdAlloc, 2000)
+	m.held = 0
 	look("more than GOMEMLIMIT", 1600, holdAlloc, 0)
 }
 
@@ -98,5 +104,8 @@ func TestHoldIsSet(t *testing.T) {
 		check(limit, 50)
 		m.set(0, 200)
 		check(limit, 200)
+		m.set(1<<30, 50)
+		m.letGo()
+		check(limit, 100)
 	}
 }

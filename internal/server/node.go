@@ -28,7 +28,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -267,7 +266,7 @@ func (n *Node) openBroker(ctx context.Context) error {
 // default, or a sixteenth of GOMEMLIMIT when that is less.
 func inFlightBytes() int64 {
 	const standard, floor = 64 << 20, 1 << 20
-	return max(floor, min(standard, debug.SetMemoryLimit(-1)/16))
+	return max(floor, min(standard, ownMemoryLimit/16))
 }
 
 // intakeBytes bounds what clients may have sent of messages, requests and
@@ -275,7 +274,7 @@ func inFlightBytes() int64 {
 // that is less.
 func intakeBytes() int64 {
 	const standard, floor = 512 << 20, 8 << 20
-	return max(floor, min(standard, debug.SetMemoryLimit(-1)/8))
+	return max(floor, min(standard, ownMemoryLimit/8))
 }
 
 // newIntake makes the one that the servers of both protocols share.

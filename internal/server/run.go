@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math"
 	"net"
-	"runtime/debug"
 	"strings"
 	"time"
 )
@@ -87,8 +86,8 @@ func (n *Node) banner() string {
 		line("nodes", "%s  (this is node %d of cluster %s)", n.links.addr, n.cfg.Cluster.NodeID, n.broker.ClusterID())
 	}
 	line("data", "%s  (%s free, publishing is blocked below %s)", n.dir, showBytes(n.disk.free), showBytes(n.disk.reserve))
-	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
-		line("memory", "limited to %s", showBytes(uint64(limit)))
+	if ownMemoryLimit < math.MaxInt64 {
+		line("memory", "limited to %s", showBytes(uint64(ownMemoryLimit)))
 	}
 	return b.String()
 }

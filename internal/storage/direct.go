@@ -107,7 +107,7 @@ func (w *wal) writeBatch(b []byte) error {
 	return nil
 }
 
-// noDirect reports whether an error may be one of direct I/O alone.
+// noDirect reports whether the error of a write may be one of direct I/O alone.
 func noDirect(err error) bool {
 	return errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported)
 }
@@ -119,15 +119,12 @@ func (w *wal) refused(err error) {
 }
 
 // chooseCache decides how a new file is written.
-func (w *wal) chooseCache(f *walFile) error {
+func (w *wal) chooseCache(f *walFile) {
 	s := w.store
 	if !s.following.decide(s.opts.Now()) || s.opts.PageCache {
-		return nil
+		return
 	}
-	err := f.setDirect(true)
-	if err != nil && noDirect(err) {
+	if err := f.setDirect(true); err != nil { // a file system that cannot, or a sandbox that does not allow it
 		w.refused(err)
-		return nil
 	}
-	return err
 }

@@ -260,30 +260,10 @@ func TestWithoutDirectIO(t *testing.T) {
 		r.during("", false, r.consumer().read)
 		wantLog(t, r.log, r.want)
 	})
-	t.Run("an error of the disk", func(t *testing.T) {
-		fatal := make(chan error, 1)
-		r := newFollowRig(t, Options{Fatal: func(err error) { fatal <- err }})
-		r.fs.refuse = syscall.EIO
-		consumer := r.consumer()
-		w := make(waiter, 1)
-		for range 100 {
-			n := uint64(r.log.LastIndex()) + 1
-			r.s.Append(&Append{Log: r.log, Entries: []*raftpb.Entry{entry(n, 1, record.Offset(n-2), 1, strings.Repeat("x", 3000))}, Done: w})
-			for r.s.Step() {
-			}
-			select {
-			case <-w:
-				consumer.read()
-				continue
-			case err := <-fatal:
-				if !errors.Is(err, syscall.EIO) {
-					t.Fatal(err)
-				}
-				r.s.failed = nil // Close tells it again
-				return
-			}
-		}
-		t.Fatal("the store goes on")
+	t.Run("not allowed", func(t *testing.T) {
+		r := newFollowRig(t, Options{})
+		r.fs.refuse = syscall.EPERM
+		r.during("", false, r.consumer().read)
 	})
 }
 

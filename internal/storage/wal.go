@@ -337,9 +337,7 @@ func (w *wal) roll(need int64) error {
 		err = w.makeRoom(next, need)
 	}
 	if err == nil {
-		err = w.chooseCache(next)
-	}
-	if err == nil {
+		w.chooseCache(next)
 		err = full.setDirect(false) // for what is written behind the batches, if it is kept
 	}
 	if err != nil {
