@@ -93,8 +93,8 @@ type DiskConfig struct {
 	// WALFileSize is the size of one file of the write-ahead log in bytes; 0:
 	// 128 MiB, less on a disk below 8 GiB.
 	WALFileSize int64
-	// DirectIO lets the write-ahead log be written past the page cache while consumers keep up.
-	DirectIO bool
+	// DirectIO says when the write-ahead log is written past the page cache: auto, always or never.
+	DirectIO string
 	// SegmentSize is the size at which a log starts a new segment, in bytes; 0: the storage's default.
 	SegmentSize int64
 }
@@ -121,7 +121,7 @@ func DefaultConfig() Config {
 		},
 		Kafka:           KafkaConfig{Listen: "127.0.0.1:9092", Settings: settings},
 		HTTP:            HTTPConfig{Listen: "127.0.0.1:15672"},
-		Disk:            DiskConfig{DirectIO: true},
+		Disk:            DiskConfig{DirectIO: "auto"},
 		Cluster:         ClusterConfig{NodeID: 1, CatchUpRate: 64 << 20, LeadersReturnAfter: time.Minute},
 		Guest:           true,
 		Users:           map[string]string{},

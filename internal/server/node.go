@@ -174,6 +174,9 @@ func (n *Node) makeDir() error {
 	return nil
 }
 
+// directIO are the words of disk.direct-io; without one it is auto.
+var directIO = map[string]storage.DirectIO{"always": storage.AlwaysDirect, "never": storage.NeverDirect}
+
 // openStore opens the data directory.
 func (n *Node) openStore() (err error) {
 	dir := n.dir
@@ -183,7 +186,7 @@ func (n *Node) openStore() (err error) {
 	n.store, err = storage.Open(n.fs, dir, storage.Options{
 		WALFileSize: n.disk.walFile,
 		SegmentSize: n.cfg.Disk.SegmentSize,
-		PageCache:   !n.cfg.Disk.DirectIO,
+		DirectIO:    directIO[n.cfg.Disk.DirectIO],
 		Reserve:     n.disk.reserve,
 		Checkpoint:  n.checkpoint,
 		Fatal:       n.fatal,

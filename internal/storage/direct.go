@@ -10,6 +10,8 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
+// DirectIO says when WAL files are written past the page cache.
+//
 // The system's page cache is for what is read again. Entries are in memtables, and where consumers keep
 // up they have read what is in a WAL file before it is full: nobody will read that soon. Then the next file is written past
 // the page cache (direct I/O). That saves a copy of all that is written, and the search for memory in which to keep
@@ -18,6 +20,14 @@ import (
 // every few minutes, do so again.
 //
 // It is a guess, of how the last file was read. Nothing but the speed depends on it.
+type DirectIO uint8
+
+const (
+	AutoDirect   DirectIO = iota // while consumers keep up
+	AlwaysDirect                 // whoever reads
+	NeverDirect
+)
+
 const (
 	followedShare = 3.0 / 4   // of what was appended, at least: it was read while it was in memory
 	behindShare   = 1.0 / 8   // of what was appended, at most: so much was read from files
@@ -32,7 +42,7 @@ type following struct {
 
 	// Protected by wal.turn.
 	cachedUntil time.Time // no file is written past the page cache until then
-	refused     bool      // nor ever
+	refused     bool      // nor ever: it cannot be done
 }
 
 // decide says whether the next file is to be written past the page cache, and begins to count anew.
@@ -42,7 +52,7 @@ func (f *following) decide(now time.Time) bool {
 	if behind > behindShare*appended {
 		f.cachedUntil = now.Add(behindTime)
 	}
-	return !f.refused && !now.Before(f.cachedUntil) && appended > 0 && read >= followedShare*appended
+	return !now.Before(f.cachedUntil) && appended > 0 && read >= followedShare*appended
 }
 
 // wrote counts entries that a batch holds.
@@ -121,7 +131,8 @@ func (w *wal) refused(err error) {
 // chooseCache decides how a new file is written.
 func (w *wal) chooseCache(f *walFile) {
 	s := w.store
-	if !s.following.decide(s.opts.Now()) || s.opts.PageCache {
+	direct := s.following.decide(s.opts.Now())
+	if s.following.refused || s.opts.DirectIO == NeverDirect || s.opts.DirectIO == AutoDirect && !direct {
 		return
 	}
 	if err := f.setDirect(true); err != nil { // a file system that cannot, or a sandbox that does not allow it

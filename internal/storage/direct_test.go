@@ -244,8 +244,15 @@ func TestLittleBehind(t *testing.T) {
 // TestWithoutDirectIO: where it is not wanted, or cannot be done, all goes through the page cache.
 func TestWithoutDirectIO(t *testing.T) {
 	t.Run("not wanted", func(t *testing.T) {
-		r := newFollowRig(t, Options{PageCache: true})
+		r := newFollowRig(t, Options{DirectIO: NeverDirect})
 		r.during("", false, r.consumer().read)
+	})
+	t.Run("always wanted", func(t *testing.T) {
+		r := newFollowRig(t, Options{DirectIO: AlwaysDirect})
+		r.during("nobody reads", true, func() {})
+		r.fs.refuse = errors.ErrUnsupported
+		r.during("refused", false, func() {})
+		wantLog(t, r.log, r.want)
 	})
 	t.Run("refused", func(t *testing.T) {
 		r := newFollowRig(t, Options{})

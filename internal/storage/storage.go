@@ -99,8 +99,8 @@ type Options struct {
 	// by default three WAL files.
 	Reserve uint64
 
-	// PageCache has everything written through the system's page cache; see direct.go.
-	PageCache bool
+	// DirectIO says when the WAL is written past the system's page cache; see direct.go.
+	DirectIO DirectIO
 
 	// Manual leaves out the goroutines: the store works when Step is called. For
 	// simulations, in which one seed must give one run.

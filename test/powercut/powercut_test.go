@@ -35,7 +35,7 @@ func seed(t *testing.T) uint64 { return setting(t, "POWERCUT_SEED", rand.Uint64(
 func TestPowerCut(t *testing.T) {
 	needDisk(t)
 	n := int(setting(t, "POWERCUTS", 20))
-	r := newRig(t, brokertest.Build(t), seed(t))
+	r := newRig(t, brokertest.Build(t), seed(t), false)
 	err := r.run(n, t.Failed)
 	t.Log(r.summary())
 	if err != nil {
@@ -72,8 +72,7 @@ func finds(t *testing.T, tags string, below bool) {
 	found := false
 	for n := range uint64(disks) {
 		t.Run(fmt.Sprint("disk", n), func(t *testing.T) {
-			r := newRig(t, binary, seed(t)+n)
-			r.below = below
+			r := newRig(t, binary, seed(t)+n, below)
 			err := r.run(cuts, func() bool {
 				// Only what is missing after all was read is a loss.
 				found = r.drain(false) == nil && r.lost() > 0

@@ -62,17 +62,23 @@ type rig struct {
 	cycles   int      // completed
 }
 
-func newRig(t *testing.T, binary string, seed uint64) *rig {
+// newRig has all cuts below the file system if below, of a broker that writes past the page cache whenever it can.
+func newRig(t *testing.T, binary string, seed uint64, below bool) *rig {
 	t.Helper()
 	disk := powercut.NewDisk(t, diskSize)
+	direct := [...]string{"auto", "always"}[seed%2]
+	if below {
+		direct = "always"
+	}
 	r := &rig{
-		t: t, disk: disk, seed: seed, binary: binary, rng: rand.New(rand.NewPCG(seed, 0)),
+		t: t, disk: disk, seed: seed, binary: binary, below: below, rng: rand.New(rand.NewPCG(seed, 0)),
 		broker: brokertest.New(t, brokertest.Options{
 			Binary:  binary,
 			DataDir: filepath.Join(disk.Dir, "data"),
 			Env: []string{
 				fmt.Sprint("WAYBILL_DISK_WAL_FILE_SIZE=", walFileSize),
 				fmt.Sprint("WAYBILL_DISK_SEGMENT_SIZE=", segmentSize),
+				"WAYBILL_DISK_DIRECT_IO=" + direct,
 			},
 		}),
 	}
