@@ -141,7 +141,7 @@ func TestPrecedence(t *testing.T) {
 	defaults := DefaultConfig()
 	for _, o := range defaults.Options() {
 		// Three values that the option takes, none of them its default.
-		candidates := []string{"alpha", "beta", "gamma", "json", "debug", "warn", "error", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3",
+		candidates := []string{"alpha", "beta", "gamma", "json", "debug", "warn", "error", "always", "never", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3",
 			"9000", "9001", "9002", "1048577", "1048578", "1048579", "10000001", "10000002", "10000003", "true", "false", "11s", "12s", "13s", "1"}
 		var values []string
 		for _, v := range candidates {
