@@ -82,9 +82,12 @@ func (t *Topic) add(b record.Batch, mem []byte, cfg *Config) (Result, error) {
 			return Result{before.base, before.end(), before.time}, nil
 		}
 	}
-	if mem != nil {
+	switch {
+	case mem != nil && l.entry != nil:
+		panic("topic: a batch that is an entry by itself comes after others") // which would be lost
+	case mem != nil:
 		l.entry = mem
-	} else {
+	default:
 		if l.entry == nil {
 			l.entry = make([]byte, Overhead, Overhead+l.room)
 		}

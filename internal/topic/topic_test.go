@@ -467,3 +467,20 @@ func FuzzApply(f *testing.F) {
 	f.Add(m.MoveStart(0, 0))
 	f.Fuzz(func(t *testing.T, b []byte) { _ = New().Apply(2, b) }) // any error will do, but no panic
 }
+
+// TestWholeIsAlone: a batch that becomes an entry must not take the place of others.
+func TestWholeIsAlone(t *testing.T) {
+	m := New()
+	m.Lead(1)
+	m.Begin(0, 0)
+	b := recordtest.New("v")
+	if _, err := m.Add(b, &Config{}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("the first batch is gone")
+		}
+	}()
+	_, _ = m.AddWhole(append(make([]byte, Overhead), b...), &Config{})
+}
