@@ -32,6 +32,8 @@ const (
 	holdAlloc  = 16 << 20  // bytes: who allocates more between two looks is taken to write much
 	holdMargin = 128 << 20 // bytes that may be live besides, before the next look
 	holdShare  = 4         // part of the machine's memory, at most
+
+	cacheShare = 4 // part of the machine's memory in which the system is taken to keep what consumers have not read yet
 )
 
 // ownMemoryLimit is the runtime's memory limit as the operator set it (GOMEMLIMIT), in bytes; math.MaxInt64: there is none. What a

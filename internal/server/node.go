@@ -187,6 +187,7 @@ func (n *Node) openStore() (err error) {
 		WALFileSize: n.disk.walFile,
 		SegmentSize: n.cfg.Disk.SegmentSize,
 		DirectIO:    directIO[n.cfg.Disk.DirectIO],
+		CacheBytes:  int64(memoryOfMachine() / cacheShare),
 		Reserve:     n.disk.reserve,
 		Checkpoint:  n.checkpoint,
 		Fatal:       n.fatal,

@@ -221,6 +221,43 @@ func TestBehind(t *testing.T) {
 	}
 }
 
+// TestFarBehind: who lags by more than the page cache can hold is no reason to write through it, whether others keep up or not; once he has come
+// closer, he is.
+func TestFarBehind(t *testing.T) {
+	r := newFollowRig(t, Options{CacheBytes: 400 << 10})
+	l := r.log
+	next := record.Offset(0)
+	lag := func() {
+		r.s.cold = new(coldCache)
+		if _, err := l.ReadFrom(next, next+1, 1, true); err != nil {
+			t.Fatal(err)
+		}
+		next++
+	}
+	r.during("nobody reads", false, func() {})
+	for range 400 {
+		r.grow()
+	}
+	r.during("a consumer is far behind", true, lag)
+	consumer := r.consumer()
+	r.during("another one keeps up", true, func() { consumer.read(); lag() })
+	m := r.s.Log(2)
+	r.during("a log besides that nobody reads", false, func() { consumer.read(); grow(t, r.s, m, 1, 3000); lag() })
+	r.during("the one behind is gone", false, func() {})
+	consumer.next = l.next
+	r.during("the other one is back", true, consumer.read)
+	r.during("another replica is far behind", true, func() {
+		r.s.cold = new(coldCache)
+		if _, err := l.Entries(2, 3, 1, true); err != nil {
+			t.Fatal(err)
+		}
+	})
+	next = l.next - 40
+	r.during("a consumer is behind", false, lag)
+	consumer.next = l.next
+	r.during("he has come as far", false, consumer.read)
+}
+
 // TestLittleBehind: a single look at what is old changes nothing.
 func TestLittleBehind(t *testing.T) {
 	now := time.Unix(1e9, 0)

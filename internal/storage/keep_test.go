@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -238,6 +239,112 @@ func TestKeepWhatIsWorthIt(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// TestDrained: the file at which a queue is drained is not written again for what little is left of it, as long as that becomes less.
+func TestDrained(t *testing.T) {
+	var o owners
+	s := manualStore(t, vfs.NewMem(), &o, 256<<10)
+	l, next := s.Log(1), record.Offset(0)
+	want := grow(t, s, l, 1500, 3000)
+	checkpoint := func(drained int) {
+		t.Helper()
+		next += record.Offset(drained)
+		from := next
+		o.set(1, Checkpoint{
+			Applied: l.LastIndex(), Term: 1, ConfState: &raftpb.ConfState{Voters: []uint64{1}},
+			Live: func(_, to record.Offset) bool { return to > from },
+		})
+		for file := s.wal.file.id; s.wal.file.id == file; {
+			want = append(want, grow(t, s, l, 1, 3000)...)
+		}
+	}
+	before, _ := keptIn(l)
+	for range 20 {
+		checkpoint(45) // of some 80 in a file
+		if _, segs := keptIn(l); segs > 0 {
+			t.Fatalf("drained to offset %d: %d chunks were written again", next, segs)
+		}
+	}
+	after, _ := keptIn(l)
+	if len(before) < 8 || slices.Contains(after, before[4]) {
+		t.Fatalf("kept before %v, after %v", before, after)
+	}
+
+	left := func() int {
+		l.mu.RLock()
+		defer l.mu.RUnlock()
+		return int(l.chunks[0].last) - 1 - int(next)
+	}
+	for left() > 30 || left() < 10 {
+		checkpoint(1)
+	}
+	checkpoint(0)
+	if _, segs := keptIn(l); segs == 0 {
+		t.Fatalf("nothing is drained any more, and a file is kept for %d entries", left())
+	}
+	got, err := l.ReadFrom(next, 1<<40, 1<<30, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := equalEntries(got, want[next:]); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDrainedByAndBy: what is left of files that lose more and more is written again soon, also when nothing is written any more.
+func TestDrainedByAndBy(t *testing.T) {
+	for _, idle := range []bool{false, true} {
+		var o owners
+		now := time.Unix(1e9, 0)
+		s := openStore(t, vfs.NewMem(), Options{
+			WALFileSize: 256 << 10, SegmentSize: 1 << 20, Manual: true, Reserve: 1,
+			Checkpoint: o.checkpoint, Now: func() time.Time { return now },
+		})
+		s.Start()
+		l := s.Log(1)
+		want := grow(t, s, l, 600, 3000)
+		before, _ := keptIn(l)
+		last := l.LastIndex()
+		passes := 0
+		pass := func(one record.Offset) { // of so many is left
+			passes++
+			o.set(1, Checkpoint{
+				Applied: last, Term: 1, ConfState: &raftpb.ConfState{Voters: []uint64{1}},
+				Live: func(from, to record.Offset) bool { return (from+one-1)/one*one < to || to > 600 },
+			})
+			if now = now.Add(reclaimAge); !idle {
+				want = append(want, grow(t, s, l, 1, 3000)...)
+			}
+			for s.Step() {
+			}
+		}
+		kept := func() bool {
+			after, _ := keptIn(l)
+			return slices.Contains(after, before[1])
+		}
+		one := record.Offset(2)
+		for pass(one); kept() && passes < 5; pass(one) {
+			if !idle {
+				one *= 2 // it is half of what was left, each time
+			}
+		}
+		if len(before) < 5 || kept() || passes < 2 {
+			t.Fatalf("idle: %t; of files %v %d is still there after %d passes", idle, before, before[1], passes)
+		}
+		for off := record.Offset(0); off < 600; off += one {
+			got, err := l.ReadFrom(off, off+1, 1, true)
+			if err == nil {
+				err = equalEntries(got, want[off:off+1])
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // TestDamagedKept: damage in a file that is kept is that of a segment. It hurts what lies there,

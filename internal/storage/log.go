@@ -54,6 +54,7 @@ type Log struct {
 	own *segment // takes the next chunks; owned by the flusher
 
 	seen atomic.Uint64 // the highest index that consumers have read from memory
+	far  atomic.Int64  // while it is more than following.files, somebody reads far behind the log's end
 
 	awaits uint64 // of recovery: an installation that the checkpoint holds; what the WAL says before it does not count
 

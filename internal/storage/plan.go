@@ -14,6 +14,7 @@ const (
 	mergeSmall  = 8        // so many small chunks at the end of a log are written as one
 	refineLimit = 256      // chunks in which one checkpoint looks for what is live
 	rewriteMax  = 64 << 20 // live bytes of segments that one checkpoint rewrites
+	spareMost   = 2        // checkpoints in a row for which a segment that is being drained is spared
 )
 
 // plan is one checkpoint in the making. It belongs to the flusher goroutine.
@@ -283,7 +284,8 @@ func (lp *logPlan) refine(c *chunk) {
 	}
 }
 
-// chooseRewrites picks segments of which less than half is live.
+// chooseRewrites picks segments of which less than half is live. One that is being drained waits for the next checkpoint, which may find
+// nothing left of it.
 func (p *plan) chooseRewrites() {
 	type use struct {
 		live  int64
@@ -302,7 +304,14 @@ func (p *plan) chooseRewrites() {
 	p.eachChunk(add)
 	var segs []*segment
 	for s, u := range uses {
-		if !s.stuck && u.live < s.size/2 {
+		draining := s.drains(u.live)
+		switch {
+		case s.stuck || u.live >= s.size/2:
+		case draining && s.spared < spareMost && !p.f.Low():
+			s.spared++
+			p.f.written.Store(true) // there is something to do, also when nothing is written any more
+		default:
+			s.spared = 0
 			segs = append(segs, s)
 		}
 	}

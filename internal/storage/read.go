@@ -37,7 +37,7 @@ func (l *Log) readChunk(r *result, q *query, c *chunk, after, limit record.Index
 				return err
 			}
 			l.store.cold.addPiece(p, r.loan)
-			l.store.following.behind.Add(int64(len(p.buf)))
+			l.lag(c, int64(len(p.buf)))
 		}
 		items := between(p.items, after, limit)
 		if n := len(items); n > 0 {

@@ -29,14 +29,24 @@ type segment struct {
 	short  bool // it is a WAL file that is being cut off, or was: it is not used again
 
 	// Owned by the flusher.
-	size  int64 // bytes that chunks of the last checkpoint, or the next, take
-	stuck bool  // it holds damage, and is not rewritten
+	size   int64 // bytes that chunks of the last checkpoint, or the next, take
+	live   int64 // bytes of size that were needed, when a checkpoint looked last
+	spared int   // checkpoints in a row that did not rewrite it because it is being drained
+	stuck  bool  // it holds damage, and is not rewritten
 
 	// Protected by segments.mu.
 	file  vfs.File // nil: not open
 	refs  int
 	gone  bool // no checkpoint lists it: to be removed when refs is 0
 	inUse uint64
+}
+
+// drains notes how many bytes are needed, and reports whether a quarter of those that were is not any more: so it is where a queue is
+// being drained.
+func (s *segment) drains(live int64) bool {
+	was := s.live
+	s.live = live
+	return was-live > was/4
 }
 
 // segments are the segment files of a store.

@@ -101,6 +101,8 @@ type Options struct {
 
 	// DirectIO says when the WAL is written past the system's page cache; see direct.go.
 	DirectIO DirectIO
+	// CacheBytes is how much the page cache is taken to hold of what consumers have not read yet; 0: everything.
+	CacheBytes int64
 
 	// Manual leaves out the goroutines: the store works when Step is called. For
 	// simulations, in which one seed must give one run.

@@ -83,7 +83,7 @@ func (w *wal) encodeOne(b *written, a *Append) {
 		b.at = append(b.at, place{pos: int64(len(w.batch.buf) + recordHeader)})
 		b.crcs = w.batch.entries(l, a.Entries, b.crcs)
 	}
-	w.store.following.wrote(a.Entries)
+	w.store.following.wrote(l, a.Entries)
 	if a.HardState != nil {
 		w.batch.hardState(l.id, newHardState(a.HardState))
 		l.hasLazy = false // it is older
