@@ -52,7 +52,7 @@ var mayImport = map[string][]string{
 
 	"internal/amqp/spec": {"internal/record"},
 
-	"test/bench":    {"internal/bench"},
+	"test/bench":    {"internal/bench", "internal/vfs"},
 	"test/broker":   {},
 	"test/check":    {},
 	"test/clients":  {"test/broker", "test/check", "test/cluster"},

@@ -19,6 +19,8 @@ const (
 	memoryEach      = "memory, KiB each"
 	shareOfDisk     = "share of the disk's raw group commits, %"
 	rawRate         = "the disk's raw group commits, MiB/s"
+	newRate         = "the same into new files, MiB/s"
+	newDirectRate   = "the same into new files past the page cache, MiB/s"
 	commitSize      = "size of a group commit, KiB"
 	commitRate      = "acknowledged, MiB/s"
 )
@@ -31,9 +33,9 @@ func aloneRows(s settings) []row {
 	}
 	large := thousands(s.large)
 	return []row{
-		{Name: "amqp-backlog", Title: "AMQP, a backlog of " + large + " in one queue, 1 KiB", most: 1,
+		{Name: "amqp-backlog", Title: "AMQP, a backlog of " + large + " in one queue, 1 KiB", most: 3,
 			protocol: "`waybill bench amqp` with `--phase build` and `--phase drain`", demands: backlog, alone: backlogOf("amqp")},
-		{Name: "kafka-backlog", Title: "Kafka, a backlog of " + large + " in one partition, 1 KiB", most: 1,
+		{Name: "kafka-backlog", Title: "Kafka, a backlog of " + large + " in one partition, 1 KiB", most: 3,
 			protocol: "`waybill bench kafka` with `--phase build` and `--phase drain`", demands: backlog, alone: backlogOf("kafka")},
 		{Name: "amqp-idle-queues", Title: fmt.Sprintf("AMQP, %s idle durable queues, declared over %d connections", thousands(idleQueues), declarers), most: 3,
 			protocol: "amqp091-go", alone: queuesIdle,
@@ -43,7 +45,7 @@ func aloneRows(s settings) []row {
 			demands: []demand{{memoryEach, false, 40}, {idleCores, false, 5}}},
 		{Name: "disk-share", Title: "Kafka clients, 16 partitions, 1 KiB, 10,000 in flight: share of what the disk can do", most: 3,
 			protocol: "`waybill bench kafka --phase build`, then one write and one fdatasync after the other of the WAL's mean size", alone: diskShare,
-			demands: []demand{{shareOfDisk, true, 60}, {commitRate, true, 0}, {rawRate, true, 0}, {commitSize, true, 0}}},
+			demands: []demand{{shareOfDisk, true, 60}, {commitRate, true, 0}, {rawRate, true, 0}, {newRate, true, 0}, {newDirectRate, true, 0}, {commitSize, true, 0}}},
 	}
 }
 
