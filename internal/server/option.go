@@ -75,7 +75,7 @@ func (c *Config) ownOptions() []Option {
 
 		{"disk.reserve", "", "free space below which publishing is blocked, as a size or as a share like 5%; without it 5 % of the disk and at least 2 GiB, but no more than a fifth of the disk", reserve(&c.Disk.Reserve)},
 		{"disk.wal-file-size", "", "size of one file of the write-ahead log; without it 128 MiB, less on a disk below 8 GiB", size(&c.Disk.WALFileSize, 1<<20, 1<<30)},
-		{"disk.direct-io", "", "auto: the write-ahead log is written past the page cache while consumers keep up; always: whoever reads; never: through the page cache", oneOf(&c.Disk.DirectIO, "auto", "always", "never")},
+		{"disk.direct-io", "", "auto: the write-ahead log is written past the page cache while consumers keep up, or lag by more than it can hold; always: whoever reads; never: through the page cache", oneOf(&c.Disk.DirectIO, "auto", "always", "never")},
 		{"disk.segment-size", "", "size at which a log starts a new segment file; without it 256 MiB", size(&c.Disk.SegmentSize, 64<<10, 1<<32)},
 
 		{"auth.guest", "", "whether the user guest, password guest, exists; it can log in from a loopback address only", boolean(&c.Guest)},

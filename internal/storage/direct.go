@@ -24,7 +24,7 @@ import (
 type DirectIO uint8
 
 const (
-	AutoDirect   DirectIO = iota // while consumers keep up
+	AutoDirect   DirectIO = iota // while consumers keep up, or are far behind
 	AlwaysDirect                 // whoever reads
 	NeverDirect
 )

@@ -45,7 +45,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "waybill_storage_written_bytes_total", Help: "Bytes written, by kind of file.",
 		}, []string{"file"}),
 		direct: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "waybill_wal_direct_bytes_total", Help: "Bytes of the write-ahead log that were written past the page cache, because consumers kept up.",
+			Name: "waybill_wal_direct_bytes_total", Help: "Bytes of the write-ahead log that were written past the page cache.",
 		}),
 		checkpoints: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "waybill_storage_checkpoints_total", Help: "Checkpoints written.",

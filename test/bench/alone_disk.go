@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"waybill/internal/vfs"
@@ -40,6 +41,9 @@ func diskShare(ctx context.Context, r *runner, n *node) (map[string]float64, err
 		return nil, err
 	}
 	direct, err := newCommits(r.dir, int(size), true)
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		direct, err = 0, nil // this file system has no such thing
+	}
 	if err != nil {
 		return nil, err
 	}
